@@ -1,0 +1,1 @@
+"""Assets and their checks: thin shells around SQL in the warehouse and the worker."""

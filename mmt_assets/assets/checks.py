@@ -1,0 +1,99 @@
+"""Asset checks: shells around conditions that the contracts state."""
+
+from collections.abc import Iterator
+
+import dagster as dg
+from dagster._core.definitions.metadata import RawMetadataValue
+
+from mmt_assets.assets.catalog import asset_key
+from mmt_assets.contracts import TableContract
+from mmt_assets.warehouse import Session, Slice, Statement
+from mmt_assets.warehouse.checks import duplicate_keys
+
+UNIQUE_KEY = "key_is_unique"
+NO_NULLS = "no_forbidden_nulls"
+
+
+def contract_check_specs(contract: TableContract) -> list[dg.AssetCheckSpec]:
+    """The checks that every write of this table is followed by."""
+    asset = asset_key(contract)
+    return [
+        dg.AssetCheckSpec(UNIQUE_KEY, asset=asset, description=f"{', '.join(contract.key)} identifies a row"),
+        dg.AssetCheckSpec(NO_NULLS, asset=asset, description="Columns that may not be null are not"),
+        *(dg.AssetCheckSpec(rule.name, asset=asset, description=rule.description) for rule in contract.rules),
+    ]
+
+
+def run_contract_checks(session: Session, contract: TableContract, part: Slice) -> Iterator[dg.AssetCheckResult]:
+    """Check the stored rows of a slice; the key is checked over the whole table."""
+    inside = part.condition(contract)
+    asset = asset_key(contract)
+    repeated = session.query(duplicate_keys(contract, contract.table))
+    yield dg.AssetCheckResult(
+        check_name=UNIQUE_KEY,
+        asset_key=asset,
+        passed=repeated.empty,
+        metadata={"examples": repeated.astype(str).to_dict("records")},
+    )
+    nulls = " OR ".join(f"`{column.name}` IS NULL" for column in contract.columns if column.required)
+    conditions = {NO_NULLS: nulls, **{rule.name: rule.violated_when for rule in contract.rules}}
+    counts = ", ".join(f"COALESCE(COUNTIF({condition}), 0) AS {name}" for name, condition in conditions.items())
+    violations = session.query(
+        Statement(f"SELECT {counts} FROM {contract.table} WHERE {inside.sql}", inside.parameters)  # noqa: S608
+    )
+    for name in conditions:
+        count = int(violations.loc[0, name])
+        yield dg.AssetCheckResult(check_name=name, asset_key=asset, passed=count == 0, metadata={"bad_rows": count})
+
+
+def rejected_rows_spec(contract: TableContract, max_share: float) -> dg.AssetCheckSpec:
+    """Check that few source rows were rejected."""
+    return dg.AssetCheckSpec(
+        "rejected_rows",
+        asset=asset_key(contract),
+        description=f"Warns at any rejected source row, fails above {max_share:.1%} (MMT_MAX_REJECTED_SHARE)",
+    )
+
+
+def rejected_rows_result(
+    contract: TableContract, *, rejected: int, accepted: int, max_share: float, reasons: dict[str, int]
+) -> dg.AssetCheckResult:
+    """Judge the share of rejected rows: none is fine, some warn, more than `max_share` is an error."""
+    share = rejected / max(rejected + accepted, 1)
+    return dg.AssetCheckResult(
+        check_name="rejected_rows",
+        asset_key=asset_key(contract),
+        passed=rejected == 0,
+        severity=dg.AssetCheckSeverity.ERROR if share > max_share else dg.AssetCheckSeverity.WARN,
+        metadata={
+            "rejected_rows": rejected,
+            "accepted_rows": accepted,
+            "rejected_share": share,
+            "allowed_share": max_share,
+            "reasons": reasons,
+            "where_to_look": "SELECT * FROM raw.rejected_rows",
+        },
+    )
+
+
+def late_rows_spec(contract: TableContract) -> dg.AssetCheckSpec:
+    """Check that no source row of an earlier day is missing from the raw table."""
+    return dg.AssetCheckSpec(
+        "late_rows",
+        asset=asset_key(contract),
+        description="Source rows of days before the ones read again that the raw table does not hold",
+    )
+
+
+def late_rows_result(contract: TableContract, *, picked_up: int, missed: int, missed_days: str) -> dg.AssetCheckResult:
+    """Late rows within the reload window were picked up; older ones need a backfill of their days."""
+    metadata: dict[str, RawMetadataValue] = {"picked_up": picked_up, "missed": missed}
+    if missed:
+        metadata["what_to_do"] = f"Materialise {missed_days} again"
+    return dg.AssetCheckResult(
+        check_name="late_rows",
+        asset_key=asset_key(contract),
+        passed=missed == 0,
+        severity=dg.AssetCheckSeverity.WARN,
+        metadata=metadata,
+    )

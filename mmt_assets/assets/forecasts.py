@@ -1,0 +1,208 @@
+"""Forecast tables: the day's forecasts of all active concerts, and one concert's on demand."""
+
+from collections.abc import Iterator
+from datetime import UTC, date, datetime
+from typing import Any
+
+import dagster as dg
+from pydantic import Field
+
+from mmt_assets.assets.catalog import asset_key, catalog_entry, daily_freshness
+from mmt_assets.assets.checks import contract_check_specs, run_contract_checks
+from mmt_assets.assets.days import (
+    DayRange,
+    last_day_with_history,
+    requested_days,
+    require_history,
+    run_fence,
+)
+from mmt_assets.assets.plots import concert_metadata
+from mmt_assets.contracts import (
+    BOOKING_CURVES,
+    CITY_DEMAND,
+    CONCERT_FORECAST,
+    CONCERT_OUTLOOK,
+    CONCERT_SALES,
+    CONCERTS,
+    PUBLISHED_OUTLOOK,
+    TICKET_SALES,
+    TableContract,
+)
+from mmt_assets.partitions import CONCERTS as CONCERT_PARTITIONS
+from mmt_assets.partitions import day_partitions, is_concert_partition_key, whole_history
+from mmt_assets.provenance import lock_hash, source_commit
+from mmt_assets.resources import ComputeResource, WarehouseResource
+from mmt_assets.settings import Settings
+from mmt_assets.warehouse import Slice
+from mmt_assets.worker.job import WorkerJob
+
+_FEATURES = [asset_key(CONCERT_SALES), asset_key(CITY_DEMAND)]
+_DAY_TABLES = (TICKET_SALES, CONCERT_OUTLOOK, BOOKING_CURVES)
+_KINDS = ("python", "prophet", "duckdb")
+_AS_OF = "A partition is an as-of date: nothing later is used. A rerun replaces it."
+AssetResults = Iterator[dg.MaterializeResult | dg.AssetCheckResult]
+
+
+def forecast_assets(settings: Settings) -> list[dg.AssetsDefinition | dg.AssetSpec]:
+    """The forecast tables."""
+    published = dg.AssetSpec(
+        asset_key(PUBLISHED_OUTLOOK),
+        deps=[asset_key(CONCERT_OUTLOOK), asset_key(CONCERT_FORECAST)],
+        **catalog_entry(
+            PUBLISHED_OUTLOOK, kinds=_KINDS, explanation="Written in the same transaction as the live forecasts."
+        ),
+    )
+    return [_day_forecasts(settings), _concert_forecast(settings), published]
+
+
+def _day_forecasts(settings: Settings) -> dg.AssetsDefinition:
+    @dg.multi_asset(
+        name="day_forecasts",
+        specs=[
+            dg.AssetSpec(
+                asset_key(contract),
+                deps=[asset_key(CONCERTS), *(dg.AssetDep(key, partition_mapping=whole_history()) for key in _FEATURES)],
+                freshness_policy=daily_freshness(settings),
+                **catalog_entry(contract, kinds=_KINDS, explanation=_AS_OF),
+            )
+            for contract in _DAY_TABLES
+        ],
+        check_specs=[spec for contract in _DAY_TABLES for spec in contract_check_specs(contract)],
+        partitions_def=day_partitions(settings),
+        backfill_policy=dg.BackfillPolicy.multi_run(settings.max_partitions_per_run),
+    )
+    def day_forecasts(
+        context: dg.AssetExecutionContext, warehouse: WarehouseResource, compute: ComputeResource
+    ) -> AssetResults:
+        days = requested_days(context, settings)
+        require_history(context, _FEATURES, settings, days.last)
+        today = settings.last_complete_day(datetime.now(UTC))
+        live_date = today if days.first <= today <= days.last else None
+        job = _job(context, settings, warehouse, as_of_dates=tuple(days.days()), live_date=live_date)
+        outcome = compute.run(context, job)
+        yield from outcome.results
+        report = outcome.messages[-1]
+        context.log.info(f"concert_forecast: {len(report['refreshed'])} refreshed, {len(report['skipped'])} newer")
+        _log_refreshed_concerts(context, settings, report, days)
+        with warehouse.open() as session:
+            for contract in _DAY_TABLES:
+                yield from run_contract_checks(session, contract, Slice(first=days.first, last=days.last))
+
+    return day_forecasts
+
+
+def _job(
+    context: dg.AssetExecutionContext,
+    settings: Settings,
+    warehouse: WarehouseResource,
+    *,
+    as_of_dates: tuple[date, ...],
+    live_date: date | None,
+    concert_id: str | None = None,
+) -> WorkerJob:
+    fence = run_fence(context)
+    return WorkerJob(
+        warehouse=warehouse.address(),
+        timezone=settings.timezone,
+        as_of_dates=as_of_dates,
+        concert_id=concert_id,
+        live_date=live_date,
+        run_id=fence.run_id,
+        run_created_at=fence.run_created_at,
+        commit=source_commit(),
+        lock_hash=lock_hash(),
+        processes=settings.worker_processes,
+        exports=str(settings.exports_path),
+    )
+
+
+def _log_refreshed_concerts(
+    context: dg.AssetExecutionContext, settings: Settings, report: dict[str, Any], days: DayRange
+) -> None:
+    """Record which concerts the daily run refreshed, up to a limit: an event takes the instance about 20 ms."""
+    if not report["refreshed"]:
+        return
+    keys = [concert for concert in report["refreshed"] if is_concert_partition_key(concert)]
+    context.instance.add_dynamic_partitions(str(CONCERT_PARTITIONS.name), keys)
+    recorded = keys[: settings.max_concert_events]
+    for key in recorded:
+        context.log_event(
+            dg.AssetMaterialization(
+                asset_key(CONCERT_FORECAST),
+                partition=key,
+                description=f"Refreshed by the forecasts as of {days.last}",
+                metadata={"as_of_date": days.last.isoformat()},
+            )
+        )
+    if len(recorded) < len(keys):
+        context.log.info(
+            f"recorded {len(recorded)} of {len(keys)} refreshed concerts (MMT_MAX_CONCERT_EVENTS); all are in the table"
+        )
+    context.log_event(
+        dg.AssetMaterialization(asset_key(PUBLISHED_OUTLOOK), metadata={"as_of_date": days.last.isoformat()})
+    )
+
+
+class ConcertForecastConfig(dg.Config):
+    """Run configuration of a concert's forecast."""
+
+    as_of_date: str | None = Field(
+        default=None, description="As-of date (YYYY-MM-DD); default the latest day whose features are complete"
+    )
+
+
+def _concert_forecast(settings: Settings) -> dg.AssetsDefinition:
+    @dg.asset(
+        key=asset_key(CONCERT_FORECAST),
+        # The newest day matters, whichever it is: no partition of these is waited for.
+        deps=[
+            asset_key(CONCERTS),
+            *(dg.AssetDep(key, partition_mapping=dg.LastPartitionMapping()) for key in _FEATURES),
+        ],
+        partitions_def=CONCERT_PARTITIONS,
+        # Concerts that are selected together are no contiguous range: one run each.
+        backfill_policy=dg.BackfillPolicy.multi_run(1),
+        check_specs=contract_check_specs(CONCERT_FORECAST),
+        **catalog_entry(
+            CONCERT_FORECAST,
+            kinds=_KINDS,
+            explanation="A partition is a concert. Materialise one to forecast it now; the daily run refreshes all.",
+        ),
+    )
+    def concert_forecast(
+        context: dg.AssetExecutionContext,
+        config: ConcertForecastConfig,
+        warehouse: WarehouseResource,
+        compute: ComputeResource,
+    ) -> AssetResults:
+        concert_id = context.partition_key
+        as_of, is_latest = _as_of_date(context, settings, config)
+        live_date = as_of if is_latest else None
+        job = _job(context, settings, warehouse, as_of_dates=(as_of,), live_date=live_date, concert_id=concert_id)
+        outcome = compute.run(context, job)
+        with warehouse.open() as session:
+            metadata = concert_metadata(session, concert_id)
+            checks = list(run_contract_checks(session, CONCERT_FORECAST, Slice(group=("concert_id", concert_id))))
+        parts = {f"{part}_seconds": value for part, value in outcome.messages[-1]["seconds"].items()}
+        yield dg.MaterializeResult(metadata={**metadata, **parts, "worker_seconds": outcome.seconds})
+        yield from checks
+
+    return concert_forecast
+
+
+def _as_of_date(
+    context: dg.AssetExecutionContext, settings: Settings, config: ConcertForecastConfig
+) -> tuple[date, bool]:
+    """The as-of date of the configuration, else the latest day whose features are complete; and whether it is that."""
+    latest = last_day_with_history(context.instance, _FEATURES, settings)
+    if config.as_of_date is None and latest is None:
+        raise dg.Failure(
+            f"no day of {', '.join(key.to_user_string() for key in _FEATURES)} is complete from "
+            f"{settings.partitions_start()} on: materialise the daily job first"
+        )
+    try:
+        as_of = date.fromisoformat(config.as_of_date) if config.as_of_date is not None else latest
+    except ValueError:
+        raise dg.Failure(f"as_of_date {config.as_of_date!r} is no date: expected YYYY-MM-DD") from None
+    require_history(context, _FEATURES, settings, as_of)
+    return as_of, as_of == latest

@@ -1,0 +1,232 @@
+"""How source rows reach the raw tables: staged, judged, written with the rejected ones in one transaction."""
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
+from datetime import date
+from typing import Self
+
+import dagster as dg
+import pandas as pd
+
+from mmt_assets.assets.catalog import asset_key
+from mmt_assets.assets.checks import late_rows_result, rejected_rows_result, run_contract_checks
+from mmt_assets.assets.days import DayRange, materialized_days, run_fence
+from mmt_assets.assets.source_values import currency_codes, hmac_pads, timezone_names
+from mmt_assets.contracts import (
+    CONCERTS,
+    MAKES,
+    REJECTED_ROWS,
+    TICKET_ORDERS,
+    TICKET_REFUNDS,
+    UNDATED_REFUNDS,
+    WRITE_FENCES,
+    TableContract,
+)
+from mmt_assets.contracts.raw import CONCERT_STATUSES, ORDER_STATUSES
+from mmt_assets.partitions import day_ranges
+from mmt_assets.settings import Settings
+from mmt_assets.warehouse import InsertMissing, ReplaceSlice, Slice, Statement, Write, WriteResult
+from mmt_assets.warehouse.duckdb import DuckDBSession
+from mmt_assets.warehouse.source import AttachedTable, SourceTable
+
+
+def stage_concerts(session: DuckDBSession) -> None:
+    """Stage all source concerts, judged, as `staging.concerts`."""
+    statement = Statement.from_file(
+        "raw/parsed_concerts.sql", concert_statuses=CONCERT_STATUSES, timezones=timezone_names()
+    )
+    session.stage("concerts", statement)
+    session.ensure(CONCERTS)
+
+
+def new_concert_writes(session: DuckDBSession, settings: Settings, loaded_day: date) -> list[Write]:
+    """New versions, and the concerts that cannot be used."""
+    stored = session.query(Statement("SELECT COUNT(*) AS versions FROM raw.concerts"))
+    versions = Statement.from_file(
+        "raw/new_concert_versions.sql",
+        timezone=settings.timezone,
+        loaded_day=loaded_day,
+        is_first_load=int(stored.loc[0, "versions"]) == 0,
+    )
+    rejected = Statement.from_file("raw/rejected_concerts.sql")
+    return [
+        InsertMissing(CONCERTS, versions),
+        ReplaceSlice(REJECTED_ROWS, Slice(group=("source_table", "concerts")), rejected),
+    ]
+
+
+def stage_orders(session: DuckDBSession, settings: Settings, *, last_day: date) -> None:
+    """Stage all source orders up to `last_day`, judged, as `staging.orders`."""
+    for contract in (CONCERTS, TICKET_ORDERS, TICKET_REFUNDS, UNDATED_REFUNDS):
+        session.ensure(contract)
+    statement = Statement.from_file(
+        "raw/parsed_orders.sql",
+        timezone=settings.timezone,
+        last_day=last_day,
+        currencies=currency_codes(),
+        order_statuses=ORDER_STATUSES,
+    )
+    session.stage("orders", statement)
+
+
+def stage_makes(session: DuckDBSession, settings: Settings, *, last_day: date) -> None:
+    """Stage all source makes up to `last_day`, judged, as `staging.makes`."""
+    session.ensure(MAKES)
+    inner_pad, outer_pad = hmac_pads(settings.fan_hash_key.get_secret_value())
+    statement = Statement.from_file(
+        "raw/parsed_makes.sql",
+        timezone=settings.timezone,
+        last_day=last_day,
+        inner_pad=inner_pad,
+        outer_pad=outer_pad,
+    )
+    session.stage("makes", statement)
+
+
+def is_first_load(session: DuckDBSession, contract: TableContract) -> bool:
+    """Whether the table was never written before."""
+    session.ensure(WRITE_FENCES)
+    written = Statement(
+        "SELECT COUNT(*) AS writes FROM operations.write_fences WHERE table_name = @table", {"table": contract.table}
+    )
+    return int(session.query(written).loc[0, "writes"]) == 0
+
+
+def stage_undated_refunds(session: DuckDBSession, last_day: date, *, first_load: bool) -> Write:
+    """Stage when each refund without a time was first seen; returns the write that records the new ones."""
+    newly_seen = Statement.from_file("raw/newly_seen_undated_refunds.sql", last_day=last_day, is_first_load=first_load)
+    session.stage("newly_seen", newly_seen)
+    session.stage("undated_refunds", Statement.from_file("raw/undated_refunds.sql"))
+    return InsertMissing(UNDATED_REFUNDS, Statement("SELECT * FROM staging.newly_seen"))
+
+
+@dataclass(frozen=True)
+class RawLoad:
+    """A finished load of one raw table.
+
+    Attributes:
+        context: Of the asset.
+        settings: Settings.
+        contract: Table.
+        results: What the writes did; the first is the table itself, the second its rejected rows.
+        attached: What was found in the source.
+        part: Slice that was replaced.
+        late: Late rows: `day` and `late_rows`, of days that had been loaded before.
+        reload_from: First day that was read again.
+    """
+
+    context: dg.AssetExecutionContext
+    settings: Settings
+    contract: TableContract
+    results: Sequence[WriteResult]
+    attached: AttachedTable
+    part: Slice = field(default_factory=Slice)
+    late: pd.DataFrame | None = None
+
+    @classmethod
+    def of_days(
+        cls,
+        context: dg.AssetExecutionContext,
+        settings: Settings,
+        session: DuckDBSession,
+        days: DayRange,
+        contract: TableContract,
+        source_table: SourceTable,
+        rows: str,
+        *,
+        also: Sequence[Write] = (),
+    ) -> Self:
+        """Write the days of a table and its rejected rows from what was staged.
+
+        Args:
+            context: Of the asset.
+            settings: Settings.
+            session: Open session with the staged rows.
+            days: Days asked for.
+            contract: Table.
+            source_table: Source that the rows come from.
+            rows: What the SQL files call the rows: `rejected_<rows>.sql`, `late_<rows>.sql`.
+            also: Writes of the same transaction.
+        """
+        slice_days = {"first_day": days.reload_from, "last_day": days.last}
+        late = session.query(Statement.from_file(f"raw/late_{rows}.sql", first_day=days.first))
+        known = materialized_days(context.instance, asset_key(contract))
+        late = late[pd.to_datetime(late["day"]).dt.date.isin(known)]
+        bad = Slice(first=days.reload_from, last=days.last, undated=True, group=("source_table", contract.name))
+        writes = [
+            ReplaceSlice(contract, days.slice, Statement.from_file(f"raw/{contract.name}.sql", **slice_days)),
+            ReplaceSlice(REJECTED_ROWS, bad, Statement.from_file(f"raw/rejected_{rows}.sql", **slice_days)),
+            *also,
+        ]
+        results = session.write(writes, fence=run_fence(context))
+        return cls(context, settings, contract, results, session.attach(source_table), days.slice, late)
+
+    def rejected_reasons(self, session: DuckDBSession) -> dict[str, int]:
+        """Rejected rows of the slice by reason."""
+        part = Slice(self.part.first, self.part.last, undated=True, group=("source_table", self.contract.name))
+        inside = part.condition(REJECTED_ROWS)
+        counts = session.query(
+            Statement(
+                "SELECT reason, COUNT(*) AS rejected_rows FROM raw.rejected_rows "  # noqa: S608
+                f"WHERE {inside.sql} GROUP BY reason ORDER BY reason",
+                inside.parameters,
+            )
+        )
+        return {str(row.reason): int(row.rejected_rows) for row in counts.itertuples()}
+
+
+def load_results(session: DuckDBSession, load: RawLoad) -> Iterator[dg.MaterializeResult | dg.AssetCheckResult]:
+    """Metadata and checks of a load."""
+    table = load.results[0]
+    reasons = load.rejected_reasons(session)
+    if load.attached.ignored_columns:
+        load.context.log.info(f"{load.contract.name}: ignored columns {', '.join(load.attached.ignored_columns)}")
+    yield dg.MaterializeResult(
+        asset_key=asset_key(load.contract),
+        metadata={
+            "dagster/row_count": table.rows,
+            "rows_added": table.added,
+            "rows_removed": table.removed,
+            "rejected_rows": sum(reasons.values()),
+            "rejected_reasons": reasons,
+            "source_files": len(load.attached.files),
+            "ignored_columns": list(load.attached.ignored_columns),
+        },
+    )
+    yield rejected_rows_result(
+        load.contract,
+        rejected=sum(reasons.values()),
+        accepted=table.rows,
+        max_share=load.settings.max_rejected_share,
+        reasons=reasons,
+    )
+    if load.late is not None:
+        days = pd.to_datetime(load.late["day"]).dt.date
+        missed = load.late[days < load.part.first]
+        picked_up = int(load.late["late_rows"].sum() - missed["late_rows"].sum())
+        yield late_rows_result(
+            load.contract,
+            picked_up=picked_up,
+            missed=int(missed["late_rows"].sum()),
+            missed_days=day_ranges(pd.to_datetime(missed["day"]).dt.date),
+        )
+    yield from run_contract_checks(session, load.contract, load.part)
+
+
+def undated_refunds_result(session: DuckDBSession, days: DayRange) -> dg.AssetCheckResult:
+    """How many refunds of the slice have no time of their own."""
+    count = session.query(
+        Statement(
+            "SELECT COUNT(*) AS undated FROM raw.ticket_refunds "
+            "WHERE refunded_at IS NULL AND refund_date BETWEEN @first_day AND @last_day",
+            {"first_day": days.reload_from, "last_day": days.last},
+        )
+    )
+    undated = int(count.loc[0, "undated"])
+    return dg.AssetCheckResult(
+        check_name="refunds_are_dated",
+        asset_key=asset_key(TICKET_REFUNDS),
+        passed=undated == 0,
+        severity=dg.AssetCheckSeverity.WARN,
+        metadata={"undated_refunds": undated},
+    )

@@ -1,0 +1,93 @@
+"""What the UI shows of one concert's forecast: a verdict in words and a small plot."""
+
+import base64
+import io
+from typing import Any
+
+import dagster as dg
+from dagster._core.definitions.metadata import RawMetadataValue
+import pandas as pd
+
+from mmt_assets.warehouse import Session, Statement
+
+_HISTORY = """
+SELECT sales_date, tickets_net
+FROM features.concert_sales
+WHERE concert_id = @concert_id AND sales_date <= @as_of
+ORDER BY sales_date
+"""
+
+
+def concert_metadata(session: Session, concert_id: str) -> dict[str, RawMetadataValue]:
+    """Verdict, plot and key figures of a concert's current forecast."""
+    forecast = session.query(
+        Statement(
+            "SELECT * FROM forecasts.concert_forecast WHERE concert_id = @concert_id ORDER BY sales_date",
+            {"concert_id": concert_id},
+        )
+    )
+    outlook = forecast.iloc[0]
+    as_of = pd.Timestamp(outlook["as_of_date"]).date()
+    history = session.query(Statement(_HISTORY, {"concert_id": concert_id, "as_of": as_of}))
+    figures: dict[str, RawMetadataValue] = {
+        "verdict": verdict(outlook),
+        "plot": dg.MetadataValue.md(f"![forecast](data:image/png;base64,{_png(history, forecast)})"),
+        "as_of_date": as_of.isoformat(),
+        "dagster/row_count": len(forecast),
+        "sold": int(outlook["sold"]),
+        "final_p50": float(outlook["final_p50"]),
+        "method": str(outlook["method"]),
+    }
+    if pd.notna(outlook["sell_out_probability"]):
+        figures["sell_out_probability"] = float(outlook["sell_out_probability"])
+    return figures
+
+
+def verdict(outlook: "pd.Series[Any]") -> str:
+    """One line for people: what was sold, what is expected, how likely a sell-out is."""
+    capacity = f" of {int(outlook['capacity']):,}" if pd.notna(outlook["capacity"]) else ""
+    sell_out = outlook["sell_out_probability"]
+    chance = f"; sell-out {sell_out:.0%}" if pd.notna(sell_out) else "; capacity unknown"
+    pace = outlook["pace_pct"]
+    ahead = f"; {abs(pace):.0f}% {'ahead of' if pace >= 0 else 'behind'} comparables" if pd.notna(pace) else ""
+    return (
+        f"{outlook['artist']} in {outlook['city']}, {int(outlook['days_to_show'])} days to the show: "
+        f"{int(outlook['sold']):,}{capacity} sold, {outlook['final_p50']:,.0f} expected "
+        f"({outlook['final_p10']:,.0f} to {outlook['final_p90']:,.0f}){chance}{ahead}. {outlook['status_flag']}."
+    )
+
+
+def _png(history: pd.DataFrame, forecast: pd.DataFrame) -> str:
+    """History, forecast fan and capacity as a small PNG, base64."""
+    # Takes a second to import, which nothing but a plot should pay.
+    from matplotlib.figure import Figure  # noqa: PLC0415
+
+    figure = Figure(figsize=(6.4, 3.2), dpi=80, layout="constrained")
+    axes = figure.add_subplot()
+    days = pd.to_datetime(history["sales_date"])
+    axes.step(days, history["tickets_net"].cumsum(), where="post", color="black", label="sold (net)")
+    future = pd.to_datetime(forecast["sales_date"])
+    axes.fill_between(
+        future,
+        forecast["cumulative_tickets_p10"],
+        forecast["cumulative_tickets_p90"],
+        alpha=0.3,
+        color="tab:blue",
+        label="80% interval",
+    )
+    axes.plot(future, forecast["cumulative_tickets_p50"], color="tab:blue", label="forecast (p50)")
+    capacity = forecast.iloc[0]["capacity"]
+    if pd.notna(capacity):
+        axes.axhline(float(capacity), color="tab:red", linestyle="--", label="capacity")
+    axes.set_ylabel("tickets")
+    axes.set_title(_plain(f"{forecast.iloc[0]['artist']}, {forecast.iloc[0]['city']}"), fontsize=10)
+    axes.tick_params(axis="x", labelrotation=30, labelsize=8)
+    axes.legend(fontsize=8, loc="upper left")
+    buffer = io.BytesIO()
+    figure.savefig(buffer, format="png")
+    return base64.b64encode(buffer.getvalue()).decode()
+
+
+def _plain(text: str) -> str:
+    """Text in which matplotlib sees no formula."""
+    return text.replace("$", r"\$")

@@ -1,0 +1,49 @@
+"""Puts assets, resources, jobs, schedules and sensors together."""
+
+from collections.abc import Mapping
+from typing import Any
+
+import dagster as dg
+
+from mmt_assets.assets.features import feature_assets
+from mmt_assets.assets.forecasts import forecast_assets
+from mmt_assets.assets.raw import raw_assets
+from mmt_assets.jobs import concert_forecast_job, daily_forecast_job
+from mmt_assets.resources import LocalProcess, SourceResource, WarehouseResource
+from mmt_assets.schedules import daily_forecast_schedule
+from mmt_assets.sensors.concert_partitions import concert_partition_sensor
+from mmt_assets.settings import Settings
+
+
+def build_resources(settings: Settings) -> dict[str, Any]:
+    """Resources of the environment; nothing is opened and nobody logs in."""
+    return {
+        "warehouse": WarehouseResource(path=str(settings.warehouse_path), busy_timeout=settings.busy_timeout_seconds),
+        "source": SourceResource(path=str(settings.source_path), is_sample=settings.source == "sample"),
+        "compute": LocalProcess(timeout_seconds=settings.worker_timeout_seconds),
+    }
+
+
+def build_definitions(
+    settings: Settings,
+    *,
+    resources: Mapping[str, Any] | None = None,
+    loggers: Mapping[str, dg.LoggerDefinition] | None = None,
+) -> dg.Definitions:
+    """The code location.
+
+    Args:
+        settings: Settings.
+        resources: Resources that replace those of the environment, for tests.
+        loggers: Loggers beside Dagster's own.
+    """
+    return dg.Definitions(
+        assets=[*raw_assets(settings), *feature_assets(settings), *forecast_assets(settings)],
+        jobs=[daily_forecast_job(settings), concert_forecast_job()],
+        schedules=[daily_forecast_schedule(settings)],
+        sensors=[concert_partition_sensor(settings)],
+        resources={**build_resources(settings), **(resources or {})},
+        loggers=loggers,
+        # The asset's own Materialize button runs like the jobs: one process.
+        executor=dg.in_process_executor,
+    )

@@ -1,0 +1,70 @@
+"""Commands of `python -m mmt_assets`."""
+
+import time
+from datetime import date, datetime
+from pathlib import Path
+from typing import Annotated, NoReturn
+
+import typer
+from rich.markup import escape
+
+from mmt_assets.cli.terminal import console
+from mmt_assets.settings import Settings, SettingsError
+from mmt_assets.warehouse import SourceError, WarehouseError
+
+app = typer.Typer(no_args_is_help=True, add_completion=False, help="Forecast concert ticket sales.")
+
+
+def _fail(message: str) -> NoReturn:
+    console.print(f"[red]error:[/red] {escape(message)}", highlight=False)
+    raise typer.Exit(1)
+
+
+def _settings() -> Settings:
+    try:
+        return Settings.from_env()
+    except SettingsError as error:
+        _fail(str(error))
+
+
+@app.command()
+def demo(
+    source: Annotated[str, typer.Option(help="'sample', or a directory of Parquet or CSV files")] = "sample",
+    as_of: Annotated[datetime | None, typer.Option(formats=["%Y-%m-%d"], help="Last day that exists")] = None,
+) -> None:
+    """Run the whole pipeline for a source's history and print the forecasts."""
+    # Dagster takes seconds to import, which `--help` should not pay.
+    from mmt_assets.cli.demo import run_demo  # noqa: PLC0415
+
+    try:
+        run_demo(source, as_of.date() if as_of else None)
+    except (SettingsError, SourceError, WarehouseError, FileNotFoundError, RuntimeError) as error:
+        _fail(str(error))
+
+
+@app.command()
+def forecast(
+    concert_id: Annotated[str, typer.Argument(help="Concert, as the source names it")],
+    as_of: Annotated[datetime | None, typer.Option(formats=["%Y-%m-%d"], help="As-of date; default the latest")] = None,
+) -> None:
+    """Forecast one concert now, as materialising its partition in the UI does."""
+    started = time.monotonic()
+    settings = _settings()
+    from mmt_assets.cli.forecast import forecast_concert  # noqa: PLC0415
+
+    try:
+        forecast_concert(settings, concert_id, as_of.date() if as_of else None, started)
+    except (WarehouseError, FileNotFoundError, RuntimeError, ValueError) as error:
+        _fail(str(error))
+
+
+@app.command()
+def query(sql: Annotated[str, typer.Argument(help="One SQL query in DuckDB's dialect")]) -> None:
+    """Read the local warehouse: opens late, closes at once, so that no run is blocked."""
+    settings = _settings()
+    from mmt_assets.cli.query import print_query  # noqa: PLC0415
+
+    try:
+        print_query(settings, sql)
+    except WarehouseError as error:
+        _fail(str(error))

@@ -1,0 +1,70 @@
+"""Runs started from the command line, in this process, recorded in the instance that the UI shows."""
+
+from collections.abc import Sequence
+from datetime import date
+
+import dagster as dg
+
+from mmt_assets.build import build_definitions
+from mmt_assets.cli.terminal import TERMINAL_LOGGER, terminal_logger
+from mmt_assets.settings import Settings
+
+_TERMINAL = {"loggers": {TERMINAL_LOGGER: {}}}
+
+
+def run_job(
+    instance: dg.DagsterInstance,
+    settings: Settings,
+    job_name: str,
+    *,
+    days: tuple[date, date] | None = None,
+    concert_id: str | None = None,
+    assets: Sequence[dg.AssetKey] | None = None,
+    ops: dict[str, object] | None = None,
+) -> dg.ExecuteInProcessResult:
+    """Run a job for a range of days, or for one concert.
+
+    Args:
+        instance: Where the run is recorded.
+        settings: Settings.
+        job_name: Job.
+        days: First and last day.
+        concert_id: Concert.
+        assets: Part of the job's assets; all by default.
+        ops: Run configuration of the assets.
+
+    Returns:
+        The result, failed or not.
+    """
+    definitions = build_definitions(settings, loggers={TERMINAL_LOGGER: terminal_logger})
+    job = definitions.get_job_def(job_name)
+    tags = (
+        {
+            "dagster/asset_partition_range_start": days[0].isoformat(),
+            "dagster/asset_partition_range_end": days[1].isoformat(),
+        }
+        if days
+        else {}
+    )
+    return job.execute_in_process(
+        instance=instance,
+        asset_selection=assets,
+        partition_key=concert_id,
+        tags=tags,
+        run_config={**_TERMINAL, **({"ops": ops} if ops else {})},
+        raise_on_error=False,
+    )
+
+
+def failure_reason(result: dg.ExecuteInProcessResult) -> str:
+    """Why a run failed: the innermost error of its first failed step."""
+    for event in result.all_events:
+        data = event.event_specific_data
+        if event.is_step_failure and isinstance(data, dg.StepFailureData) and data.error:
+            error = data.error
+            while error.cause:
+                error = error.cause
+            return (
+                f"{event.step_key}: {(data.user_failure_data and data.user_failure_data.description) or error.message}"
+            )
+    return "the run failed before its first step"

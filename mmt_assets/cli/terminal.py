@@ -1,0 +1,51 @@
+"""What a run shows on the terminal: which step, how far, and what went wrong."""
+
+import logging
+import time
+from typing import Any
+
+import dagster as dg
+from rich.console import Console
+from rich.markup import escape
+
+console = Console()
+TERMINAL_LOGGER = "terminal"
+
+
+class TerminalHandler(logging.Handler):
+    """Prints step starts, ends and messages of a run."""
+
+    def __init__(self) -> None:
+        super().__init__(logging.INFO)
+        self._started: dict[str, float] = {}
+
+    def emit(self, record: logging.LogRecord) -> None:
+        """Print what is of interest in one record of a run's log."""
+        meta: dict[str, Any] = getattr(record, "dagster_meta", {})
+        event: dg.DagsterEvent | None = meta.get("dagster_event")
+        if event is None:
+            console.print(f"    {escape(str(meta.get('orig_message', record.getMessage())))}", highlight=False)
+        elif event.event_type == dg.DagsterEventType.STEP_START:
+            self._started[str(event.step_key)] = time.monotonic()
+            console.print(f"  [bold]{escape(str(event.step_key))}[/bold] started", highlight=False)
+        elif event.event_type == dg.DagsterEventType.STEP_SUCCESS:
+            seconds = time.monotonic() - self._started.pop(str(event.step_key), time.monotonic())
+            console.print(f"  [green]done[/green] {escape(str(event.step_key))} in {seconds:.1f} s", highlight=False)
+        elif event.event_type == dg.DagsterEventType.ASSET_CHECK_EVALUATION:
+            self._print_failed_check(event.asset_check_evaluation_data)
+
+    def _print_failed_check(self, evaluation: dg.AssetCheckEvaluation) -> None:
+        if evaluation.passed:
+            return
+        values = {key: value.value for key, value in evaluation.metadata.items()}
+        colour = "red" if evaluation.severity == dg.AssetCheckSeverity.ERROR else "yellow"
+        name = f"{evaluation.asset_key.to_user_string()}: {evaluation.check_name}"
+        console.print(f"    [{colour}]{evaluation.severity.value.lower()}[/{colour}] {escape(f'{name} {values}')}")
+
+
+@dg.logger(description="Progress on the terminal.")
+def terminal_logger(_: dg.InitLoggerContext) -> logging.Logger:
+    """Dagster's handle on `TerminalHandler`."""
+    logger = logging.Logger(TERMINAL_LOGGER, logging.DEBUG)
+    logger.addHandler(TerminalHandler())
+    return logger

@@ -1,0 +1,50 @@
+"""One contract per table: columns, types, keys and rules."""
+
+from mmt_assets.contracts.features import CITY_DEMAND, CONCERT_SALES, FEATURE_TABLES
+from mmt_assets.contracts.forecasts import (
+    BOOKING_CURVES,
+    CONCERT_FORECAST,
+    CONCERT_OUTLOOK,
+    FORECAST_TABLES,
+    PUBLISHED_OUTLOOK,
+    TICKET_SALES,
+)
+from mmt_assets.contracts.operations import OPERATIONS_TABLES, WRITE_FENCES
+from mmt_assets.contracts.raw import (
+    CONCERTS,
+    MAKES,
+    RAW_TABLES,
+    REJECTED_ROWS,
+    TICKET_ORDERS,
+    TICKET_REFUNDS,
+    UNDATED_REFUNDS,
+)
+from mmt_assets.contracts.spec import Column, ColumnType, Rule, TableContract
+
+ALL_TABLES = (*RAW_TABLES, *FEATURE_TABLES, *FORECAST_TABLES, *OPERATIONS_TABLES)
+
+__all__ = [
+    "ALL_TABLES",
+    "BOOKING_CURVES",
+    "CITY_DEMAND",
+    "CONCERTS",
+    "CONCERT_FORECAST",
+    "CONCERT_OUTLOOK",
+    "CONCERT_SALES",
+    "FEATURE_TABLES",
+    "FORECAST_TABLES",
+    "MAKES",
+    "OPERATIONS_TABLES",
+    "PUBLISHED_OUTLOOK",
+    "RAW_TABLES",
+    "REJECTED_ROWS",
+    "TICKET_ORDERS",
+    "TICKET_REFUNDS",
+    "TICKET_SALES",
+    "UNDATED_REFUNDS",
+    "WRITE_FENCES",
+    "Column",
+    "ColumnType",
+    "Rule",
+    "TableContract",
+]

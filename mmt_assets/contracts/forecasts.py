@@ -1,0 +1,140 @@
+"""Contracts of the forecast tables."""
+
+from mmt_assets.contracts.spec import Column, Rule, TableContract, quantiles_ordered
+
+ORIGINS = ("live", "backfill")
+
+_PROVENANCE = (
+    Column("method", "STRING", "Model that made the row"),
+    Column("origin", "STRING", "live: published on its day or on demand; backfill: made afterwards", allowed=ORIGINS),
+    Column("computed_at", "TIMESTAMP", "When the row was computed (UTC)"),
+    Column("run_id", "STRING", "Dagster run"),
+    Column("run_created_at", "TIMESTAMP", "When that run was created (UTC): the fence against older runs"),
+    Column("commit", "STRING", "Commit of the source code; 'unknown' outside a checkout"),
+    Column("lock_hash", "STRING", "SHA-256 of the lock file that the environment was built from"),
+)
+PROVENANCE_COLUMNS = tuple(column.name for column in _PROVENANCE if column.name not in ("method", "origin"))
+
+_AS_OF = Column("as_of_date", "DATE", "End of this business day: nothing later is known")
+_CONCERT = Column("concert_id", "STRING", "Concert")
+
+
+def _quantiles(prefix: str, what: str, *, minimum: float | None = None) -> tuple[Column, ...]:
+    """Three quantile columns of one quantity."""
+    return tuple(
+        Column(f"{prefix}_p{level}", "FLOAT64", f"{what}, {level}% quantile", minimum=minimum) for level in (10, 50, 90)
+    )
+
+
+_PATH = (
+    Column("sales_date", "DATE", "Future business day"),
+    *_quantiles("tickets", "Net tickets of that day"),
+    *_quantiles("cumulative_tickets", "Net tickets sold up to that day", minimum=0),
+    *_quantiles("cumulative_gross_tickets", "Tickets sold up to that day, gross of refunds", minimum=0),
+)
+
+_OUTLOOK = (
+    Column("artist", "STRING", "Artist"),
+    Column("city", "STRING", "City"),
+    Column("country", "STRING", "Country"),
+    Column("venue", "STRING", "Venue", required=False),
+    Column("currency", "STRING", "Currency of the orders", required=False),
+    Column("status", "STRING", "Status as of the day", allowed=("announced", "on_sale")),
+    Column("on_sale_date", "DATE", "First day of sale", required=False),
+    Column("show_date", "DATE", "Day of the show"),
+    Column("days_to_show", "INT64", "show_date - as_of_date", minimum=0),
+    Column("gross_sold", "INT64", "Tickets sold so far, gross of refunds", minimum=0),
+    Column("refunded", "INT64", "Tickets refunded so far", minimum=0),
+    Column("sold", "INT64", "Net tickets sold so far"),
+    Column("capacity", "INT64", "Seats; null when unknown", required=False),
+    Column("sell_through_pct", "FLOAT64", "sold / capacity in percent", required=False),
+    *_quantiles("final", "Net tickets at the show", minimum=0),
+    Column("final_gross_p50", "FLOAT64", "Tickets at the show, gross of refunds, 50% quantile", minimum=0),
+    Column(
+        "sell_out_probability", "FLOAT64", "Probability of a sell-out; null without capacity", required=False, minimum=0
+    ),
+    Column("sell_out_date", "DATE", "Day on which the median path reaches capacity", required=False),
+    Column("pace_tickets", "FLOAT64", "Tickets ahead of (+) or behind (-) the comparables", required=False),
+    Column("pace_pct", "FLOAT64", "The same in percent", required=False),
+    Column("comparables", "STRING", "Finished concerts that the pace is measured against", required=False),
+    Column("demand_fans", "INT64", "Fans who asked for this artist in this city", required=False, minimum=0),
+    Column("status_flag", "STRING", "What deserves attention"),
+    Column("method_reason", "STRING", "Why this method was used"),
+)
+_OUTLOOK_RULES = (
+    Rule("probability_in_range", "0 <= sell_out_probability <= 1", "sell_out_probability > 1"),
+    Rule(
+        "final_within_capacity",
+        "final_p90 <= max(capacity, sold)",
+        "capacity IS NOT NULL AND final_p90 > IF(capacity > sold, capacity, sold) + 1e-6",
+    ),
+    Rule("gross_never_falls", "final_gross_p50 >= gross_sold", "final_gross_p50 < gross_sold - 1e-6"),
+    quantiles_ordered("final"),
+)
+
+TICKET_SALES = TableContract(
+    schema="forecasts",
+    name="ticket_sales",
+    description="Forecast per as-of date, concert and future sales date: tickets and cumulative tickets.",
+    columns=(_AS_OF, _CONCERT, *_PATH, *_PROVENANCE),
+    key=("as_of_date", "concert_id", "sales_date"),
+    partition_column="as_of_date",
+    cluster_by=("concert_id",),
+    rules=(
+        quantiles_ordered("tickets", "cumulative_tickets", "cumulative_gross_tickets"),
+        Rule("future_only", "sales_date > as_of_date", "sales_date <= as_of_date"),
+    ),
+)
+
+CONCERT_OUTLOOK = TableContract(
+    schema="forecasts",
+    name="concert_outlook",
+    description="One row per as-of date and active concert: sold, final forecast, sell-out, pace, status flag.",
+    columns=(_AS_OF, _CONCERT, *_OUTLOOK, *_PROVENANCE),
+    key=("as_of_date", "concert_id"),
+    partition_column="as_of_date",
+    cluster_by=("concert_id",),
+    rules=_OUTLOOK_RULES,
+)
+
+BOOKING_CURVES = TableContract(
+    schema="forecasts",
+    name="booking_curves",
+    description="The pooled booking curve per segment that the forecasts of that day used.",
+    columns=(
+        _AS_OF,
+        Column("segment", "STRING", "Concerts that share the curve"),
+        Column(
+            "dimension", "STRING", "What the buckets count", allowed=("days_since_on_sale", "days_to_show", "weekday")
+        ),
+        Column("bucket_start", "INT64", "First value of the bucket", minimum=0),
+        Column("bucket_end", "INT64", "Last value of the bucket", minimum=0),
+        Column("intensity", "FLOAT64", "Relative sales intensity; the three dimensions multiply", minimum=0),
+        Column("concerts_count", "INT64", "Finished concerts behind the curve", minimum=0),
+        *_PROVENANCE,
+    ),
+    key=("as_of_date", "segment", "dimension", "bucket_start"),
+    partition_column="as_of_date",
+)
+
+CONCERT_FORECAST = TableContract(
+    schema="forecasts",
+    name="concert_forecast",
+    description="The current forecast of each concert, from its as-of date on; outlook columns are repeated.",
+    columns=(_CONCERT, _AS_OF, *_PATH, *_OUTLOOK, *_PROVENANCE),
+    key=("concert_id", "sales_date"),
+    cluster_by=("concert_id",),
+    rules=(quantiles_ordered("tickets", "cumulative_tickets", "cumulative_gross_tickets"), *_OUTLOOK_RULES[:-1]),
+)
+
+PUBLISHED_OUTLOOK = TableContract(
+    schema="forecasts",
+    name="published_outlook",
+    description="Append-only: every live outlook row as it was published. Accuracy is judged on it.",
+    columns=CONCERT_OUTLOOK.columns,
+    key=("as_of_date", "concert_id", "run_id"),
+    partition_column="as_of_date",
+    cluster_by=("concert_id",),
+)
+
+FORECAST_TABLES = (TICKET_SALES, CONCERT_OUTLOOK, BOOKING_CURVES, CONCERT_FORECAST, PUBLISHED_OUTLOOK)

@@ -1,0 +1,156 @@
+"""The single models: each gives every concert an expected path of gross tickets for the days that remain.
+
+Paths have shape (n, horizon): column b is the day b days before the show, 0 at or beyond the origin.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from mmt_assets.forecasting.curves import CurveSet, Segmentation, fit_segments
+from mmt_assets.forecasting.history import History, Origin, at_origin, select
+from mmt_assets.forecasting.inputs import Floats, Ints
+from mmt_assets.forecasting.prior import DEFAULT_SELL_THROUGH, LevelPrior, fit_prior
+from mmt_assets.forecasting.refunds import RefundRates, fit_refunds
+
+DEFAULT_SALE_DAYS = 75.0
+# Newer concerts count more in the pick-up: weights halve every so many concerts.
+PICKUP_HALF_LIFE_CONCERTS = 60.0
+# Prior pick-up worth so many tickets keeps the profile near the curve where little was seen.
+PICKUP_STRENGTH = 20.0
+SHRINKAGE_GRID = tuple((alpha, memory) for alpha in (3.0, 20.0, 100.0) for memory in (0.85, 0.95, 0.99))
+DEFAULT_SHRINKAGE = (3.0, 0.95)
+
+
+@dataclass(frozen=True)
+class Knowledge:
+    """What all concerts together teach as of one day.
+
+    Attributes:
+        as_of: The day.
+        typical_sale_days: Median length of sale of the finished concerts.
+        curves: Booking curves. prior: prior on the level. refunds: refund rates.
+        default_log_level: Level used when no concert has finished yet.
+        pickup_ratio: Recent tickets per day to show relative to prior x curve, shape (window + 1,).
+        finished_count: Concerts whose outcome was known.
+    """
+
+    as_of: int
+    typical_sale_days: float
+    curves: CurveSet
+    prior: LevelPrior
+    refunds: RefundRates
+    default_log_level: float | None
+    pickup_ratio: Floats
+    finished_count: int
+
+    def log_level(self, origin: Origin, shape: Floats) -> Floats:
+        """Return the prior log level of each concert, shape (n,)."""
+        if self.prior.concerts_count:
+            return np.clip(self.prior.log_level(origin), -12.0, 14.0)
+        capacity = origin.history.concerts.capacity
+        from_capacity = np.log(DEFAULT_SELL_THROUGH * np.where(np.isnan(capacity), 1.0, capacity))
+        own = from_capacity - np.log(np.maximum(shape.sum(axis=1), 1.0))
+        other = self.default_log_level if self.default_log_level is not None else 0.0
+        return np.where(np.isnan(capacity), other, own)
+
+
+def typical_sale_days(history: History, as_of: int) -> float:
+    """Return the median length of sale of the concerts that ended before a day."""
+    done = (history.concerts.show < as_of) & (history.start >= 0)
+    days = (history.concerts.show - history.start)[done]
+    return float(np.median(days)) if len(days) else DEFAULT_SALE_DAYS
+
+
+def learn(history: History, as_of: int, segmentation: Segmentation, length_bounds: Floats) -> Knowledge:
+    """Learn curves, prior, pick-up profile and refund rates from everything known at the end of a day."""
+    sale_days = typical_sale_days(history, as_of)
+    origin = at_origin(history, as_of, sale_days)
+    origin = select(origin, np.flatnonzero(origin.known.any(axis=1)))
+    finished = np.flatnonzero(origin.history.concerts.show < as_of)
+    curves = fit_segments(origin, segmentation, length_bounds)
+    shape = curves.shape(origin, origin.history.days_out)
+    sold = np.maximum(origin.history.sold, 0.0) * origin.open
+    exposure = (shape * origin.open).sum(axis=1)
+    level = np.log((sold.sum(axis=1) + 1.0) / (exposure + 1.0))
+    prior = fit_prior(origin, finished, level[finished], as_of)
+    started = exposure > 0
+    partial = Knowledge(
+        as_of=as_of,
+        typical_sale_days=sale_days,
+        curves=curves,
+        prior=prior,
+        refunds=fit_refunds(origin),
+        default_log_level=float(np.median(level[started])) if started.any() else None,
+        pickup_ratio=np.ones(shape.shape[1]),
+        finished_count=len(finished),
+    )
+    if not len(finished):
+        return partial
+    expected = np.exp(partial.log_level(origin, shape))[:, None] * shape * origin.open
+    return Knowledge(**{**partial.__dict__, "pickup_ratio": _pickup_ratio(origin, sold, expected)})
+
+
+def _pickup_ratio(origin: Origin, sold: Floats, expected: Floats) -> Floats:
+    """Advanced pick-up: for each day to show, the newest concerts that have passed it, finished or not."""
+    passed = origin.open[::-1]
+    rank = np.cumsum(passed, axis=0) - 1
+    weight = np.where(passed, 0.5 ** (rank / PICKUP_HALF_LIFE_CONCERTS), 0.0)[::-1]
+    return ((weight * sold).sum(axis=0) + PICKUP_STRENGTH) / (
+        (weight * expected).sum(axis=0) + PICKUP_STRENGTH
+    )
+
+
+def prior_path(knowledge: Knowledge, origin: Origin, horizon: int) -> tuple[Floats, Floats, Floats]:
+    """Return the prior expectation: remaining path (n, horizon), path so far (n, window + 1), level (n,)."""
+    ahead = np.arange(horizon)
+    future = knowledge.curves.shape(origin, ahead) * (ahead[None, :] < origin.days_to_show[:, None])
+    past = knowledge.curves.shape(origin, origin.history.days_out)
+    level = np.exp(knowledge.log_level(origin, past))
+    return level[:, None] * future, level[:, None] * past, level
+
+
+def pickup_path(knowledge: Knowledge, prior_future: Floats) -> Floats:
+    """Return the pick-up model: the prior corrected by what recent concerts sold at each day to show."""
+    columns = np.minimum(np.arange(prior_future.shape[1]), len(knowledge.pickup_ratio) - 1)
+    return prior_future * knowledge.pickup_ratio[columns][None, :]
+
+
+def shrinkage_path(
+    origin: Origin, prior_future: Floats, prior_past: Floats, alpha: float, memory: float
+) -> Floats:
+    """Return the Gamma-Poisson model: own recent sales shrunk to the prior.
+
+    factor = (alpha + sum memory^age y) / (alpha + sum memory^age expected), over open days.
+
+    Args:
+        origin: The concerts.
+        prior_future: Prior path ahead.
+        prior_past: Prior path so far.
+        alpha: Tickets of evidence that the prior is worth.
+        memory: Discount per day of the own sales.
+    """
+    days_ago = origin.history.days_out[None, :] - origin.days_to_show[:, None]
+    weight = np.where(origin.open, memory ** np.maximum(days_ago, 0), 0.0)
+    seen = (weight * np.maximum(origin.history.sold, 0.0)).sum(axis=1)
+    expected = (weight * prior_past).sum(axis=1)
+    return prior_future * ((alpha + seen) / (alpha + expected))[:, None]
+
+
+def dispersion(knowledge: Knowledge, history: History) -> float:
+    """Return phi of a daily variance m + phi m^2 around each finished concert's own scaled curve."""
+    origin = at_origin(history, knowledge.as_of, knowledge.typical_sale_days)
+    origin = select(origin, _newest_finished(history, knowledge.as_of))
+    if not len(origin.days_to_show):
+        return 1.0
+    shape = knowledge.curves.shape(origin, history.days_out) * origin.open
+    sold = np.maximum(origin.history.sold, 0.0) * origin.open
+    mean = shape * (sold.sum(axis=1) / np.maximum(shape.sum(axis=1), 1e-9))[:, None]
+    excess = ((sold - mean) ** 2 - mean).sum(axis=1) / np.maximum((mean**2).sum(axis=1), 1e-9)
+    return float(np.clip(np.median(excess), 0.05, 3.0))
+
+
+def _newest_finished(history: History, as_of: int) -> Ints:
+    return np.flatnonzero((history.concerts.show < as_of) & (history.start >= 0))[-300:]

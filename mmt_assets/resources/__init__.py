@@ -1,0 +1,7 @@
+"""What Dagster hands to the assets."""
+
+from mmt_assets.resources.compute import ComputeResource, LocalProcess
+from mmt_assets.resources.source import SourceResource
+from mmt_assets.resources.warehouse import WarehouseResource
+
+__all__ = ["ComputeResource", "LocalProcess", "SourceResource", "WarehouseResource"]

@@ -1,0 +1,34 @@
+"""The warehouse as a Dagster resource."""
+
+from contextlib import AbstractContextManager
+from pathlib import Path
+
+import dagster as dg
+
+from mmt_assets.warehouse import DuckDBWarehouse
+from mmt_assets.warehouse.duckdb import DuckDBSession
+from mmt_assets.worker.job import WarehouseAddress
+
+
+class WarehouseResource(dg.ConfigurableResource):
+    """A DuckDB file. Opening is late and short: one process at a time may have it.
+
+    Attributes:
+        path: The file.
+        busy_timeout: Seconds to wait for another process to let go of it.
+    """
+
+    path: str
+    busy_timeout: float = 120.0
+
+    def open(self, *, source: str | None = None, read_only: bool = False) -> AbstractContextManager[DuckDBSession]:
+        """Open a session, see `mmt_assets.warehouse.Warehouse.open`."""
+        return DuckDBWarehouse(Path(self.path), self.busy_timeout).open(source=source, read_only=read_only)
+
+    def exists(self) -> bool:
+        """Whether anything was ever written."""
+        return Path(self.path).exists()
+
+    def address(self) -> WarehouseAddress:
+        """What the worker needs to open the same warehouse."""
+        return WarehouseAddress(path=self.path, busy_timeout=self.busy_timeout)

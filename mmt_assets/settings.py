@@ -1,0 +1,166 @@
+"""The only place that reads the environment: one frozen, validated model."""
+
+import os
+import re
+from collections.abc import Mapping
+from datetime import date, datetime, timedelta
+from pathlib import Path
+from typing import Annotated, Any, Literal
+from zoneinfo import ZoneInfo, available_timezones
+
+from dotenv import dotenv_values
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, SecretStr, ValidationError, model_validator
+
+PREFIX = "MMT_"
+# Written by `make demo`, so that the UI and the command line see the same source and days afterwards.
+DEMO_SETTINGS = "demo.env"
+# Long enough for the sample world's eighteen months; a real source names its own first day.
+DEFAULT_HISTORY_DAYS = 548
+
+
+class SettingsError(Exception):
+    """A setting is wrong; the message names the variable, what was given and what is allowed."""
+
+
+def _known_timezone(name: str) -> str:
+    if name not in available_timezones():
+        raise ValueError("expected an IANA time zone such as Asia/Seoul")
+    return name
+
+
+def _time_of_day(text: str) -> str:
+    if not re.fullmatch(r"([01]\d|2[0-3]):[0-5]\d", text):
+        raise ValueError("expected a time of day such as 06:30")
+    return text
+
+
+class Settings(BaseModel):
+    """Everything that can be set, each from the variable `MMT_<NAME>`.
+
+    Raises:
+        SettingsError: From `from_env`, when a value is not allowed.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    env: Literal["local", "gcp"] = Field("local", description="local: this machine alone; gcp: Google Cloud")
+    source: str = Field("sample", min_length=1, description="'sample', or a directory of Parquet or CSV files")
+    home: Path = Field(Path(".mmt"), description="Directory of the local warehouse, the sample world and exports")
+    warehouse: Path | None = Field(None, description="DuckDB file; default <home>/warehouse.duckdb")
+    exports: Path | None = Field(None, description="Directory of the Parquet exports; default <home>/exports")
+    timezone: Annotated[str, AfterValidator(_known_timezone)] = Field(
+        "Asia/Seoul", description="Business time zone: a business day is a calendar day in it"
+    )
+    daily_at: Annotated[str, AfterValidator(_time_of_day)] = Field(
+        "06:00", description="Time of day, in the business time zone, of the daily forecast"
+    )
+    first_day: date | None = Field(None, description="First day of the day partitions")
+    last_day: date | None = Field(None, description="Last day that exists; default yesterday. Freezes a past source")
+    reload_days: int = Field(7, ge=0, le=60, description="Days before a day that are read again with it")
+    max_rejected_share: float = Field(0.02, ge=0, le=1, description="Share of rejected rows above which a check fails")
+    max_partitions_per_run: int = Field(2000, ge=1, description="Longest range of days in one run of a backfill")
+    max_concert_events: int = Field(200, ge=0, description="Most concerts for which a daily run records an event each")
+    busy_timeout_seconds: float = Field(120, gt=0, description="How long to wait for another process's warehouse lock")
+    worker_processes: int = Field(
+        default_factory=lambda: os.cpu_count() or 1, ge=1, le=256, description="Processes that fit models"
+    )
+    worker_timeout_seconds: float = Field(6 * 3600, gt=0, description="Longest time that a worker may take")
+    finished_partition_days: int = Field(30, ge=0, description="Days that a finished concert keeps its partition")
+    fan_hash_key: SecretStr = Field(
+        SecretStr("local-development-key"), description="Key of the hash that fan ids are stored as"
+    )
+
+    @model_validator(mode="after")
+    def _days_in_order(self) -> "Settings":
+        if self.first_day and self.last_day and self.first_day > self.last_day:
+            raise ValueError(f"MMT_FIRST_DAY {self.first_day} lies after MMT_LAST_DAY {self.last_day}")
+        return self
+
+    @classmethod
+    def from_env(cls, environment: Mapping[str, str] | None = None) -> "Settings":
+        """Read `MMT_` variables; those that are unset come from `<home>/demo.env`, which `make demo` writes.
+
+        Args:
+            environment: Variables to read instead of the process's own and the file.
+
+        Raises:
+            SettingsError: A value is not allowed, or a variable is not known.
+        """
+        if environment is None:
+            own = {k: v for k, v in os.environ.items() if k.startswith(PREFIX)}
+            home = Path(own.get("MMT_HOME") or cls.model_fields["home"].default)
+            from_demo = dotenv_values(home / DEMO_SETTINGS) if own.get("MMT_ENV", "local") == "local" else {}
+            environment = {k: v for k, v in from_demo.items() if v is not None} | own
+        given = {
+            key.removeprefix(PREFIX).lower(): value
+            for key, value in environment.items()
+            if key.startswith(PREFIX) and value != "" and key not in _NOT_SETTINGS
+        }
+        try:
+            settings = cls.model_validate(given)
+        except ValidationError as error:
+            raise SettingsError(_explain(error, given)) from None
+        return settings
+
+    @property
+    def warehouse_path(self) -> Path:
+        """DuckDB file, absolute."""
+        return (self.warehouse or self.home / "warehouse.duckdb").absolute()
+
+    @property
+    def exports_path(self) -> Path:
+        """Directory of the Parquet exports, absolute."""
+        return (self.exports or self.home / "exports").absolute()
+
+    @property
+    def source_path(self) -> Path:
+        """Directory of the source files, absolute; the sample world has one of its own."""
+        return (self.home / "sample" if self.source == "sample" else Path(self.source)).absolute()
+
+    @property
+    def zone(self) -> ZoneInfo:
+        """Business time zone."""
+        return ZoneInfo(self.timezone)
+
+    def last_complete_day(self, now: datetime) -> date:
+        """Last business day that is over at the instant `now` (aware), or `last_day` when that is set."""
+        return self.last_day or now.astimezone(self.zone).date() - timedelta(days=1)
+
+    def partitions_start(self) -> date:
+        """First day of the day partitions: `first_day`, else a fixed day that the sample world covers."""
+        if self.first_day:
+            return self.first_day
+        return self.last_day - timedelta(days=DEFAULT_HISTORY_DAYS) if self.last_day else date(2025, 6, 1)
+
+    def to_env(self) -> dict[str, str]:
+        """The settings that differ from their defaults, as variables; secrets are left out."""
+        fields = self.model_dump(exclude_unset=True, exclude={"fan_hash_key"})
+        return {f"{PREFIX}{name.upper()}": str(value) for name, value in fields.items() if value is not None}
+
+
+# Read by the tests alone; not a setting of the product.
+_NOT_SETTINGS = frozenset({"MMT_REQUIRE_EMULATORS"})
+
+
+def _explain(error: ValidationError, given: Mapping[str, Any]) -> str:
+    """One line per wrong setting: the variable, what was given, what is allowed."""
+    lines = []
+    for problem in error.errors():
+        name = str(problem["loc"][0]) if problem["loc"] else ""
+        if problem["type"] == "extra_forbidden":
+            known = ", ".join(f"{PREFIX}{field.upper()}" for field in Settings.model_fields)
+            lines.append(f"{PREFIX}{name.upper()} is not a setting; known are {known}")
+        elif not name:
+            lines.append(problem["msg"].removeprefix("Value error, "))
+        else:
+            shown = "(hidden)" if name == "fan_hash_key" else repr(given.get(name))
+            purpose = Settings.model_fields[name].description
+            lines.append(
+                f"{PREFIX}{name.upper()} is {shown}: {problem['msg'].removeprefix('Value error, ')} ({purpose})"
+            )
+    return "; ".join(lines)
+
+
+def dagster_home() -> Path:
+    """Folder of dagster.yaml: DAGSTER_HOME, else the current one, as `dagster dev` has it."""
+    return Path(os.environ.get("DAGSTER_HOME") or Path.cwd()).absolute()

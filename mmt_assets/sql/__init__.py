@@ -1,0 +1,1 @@
+"""GoogleSQL files: run natively on BigQuery, transpiled for DuckDB."""

@@ -1,0 +1,96 @@
+-- Every source order up to @last_day with its values read, and the first thing that is wrong with it.
+-- A problem of the order itself is `order_problem`; one of its refund alone leaves the order in place.
+WITH typed AS (
+  SELECT
+    source.order_id,
+    source.concert_id,
+    SAFE_CAST(source.ordered_at AS TIMESTAMP) AS ordered_at,
+    SAFE_CAST(source.quantity AS NUMERIC(18, 4)) AS quantity,
+    SAFE_CAST(source.unit_price AS NUMERIC(18, 4)) AS unit_price,
+    UPPER(source.currency) AS currency,
+    LOWER(source.status) AS status,
+    source.status_at IS NOT NULL AS has_status_at,
+    SAFE_CAST(source.status_at AS TIMESTAMP) AS status_at,
+    source.source_file,
+    source.source_row,
+    TO_JSON_STRING(STRUCT(
+      source.order_id AS order_id, source.concert_id AS concert_id, source.ordered_at AS ordered_at,
+      source.quantity AS quantity, source.unit_price AS unit_price, source.currency AS currency,
+      source.status AS status, source.status_at AS status_at
+    )) AS row_json,
+    known.concert_id IS NOT NULL AS is_known_concert
+  FROM source.ticket_orders AS source
+  LEFT JOIN (SELECT DISTINCT concert_id FROM raw.concerts) AS known ON known.concert_id = source.concert_id
+),
+dated AS (
+  SELECT
+    *,
+    -- Outside these years a time is a typing error, and some engines cannot convert it.
+    COALESCE(EXTRACT(YEAR FROM ordered_at) BETWEEN 2000 AND 2099, FALSE) AS is_readable,
+    COALESCE(EXTRACT(YEAR FROM status_at) BETWEEN 2000 AND 2099, FALSE) AS is_status_readable
+  FROM typed
+),
+days AS (
+  SELECT
+    * EXCEPT (is_status_readable),
+    CASE WHEN is_readable THEN DATE(ordered_at, @timezone) END AS order_date,
+    CASE WHEN is_status_readable THEN DATE(status_at, @timezone) END AS status_date
+  FROM dated
+),
+judged AS (
+  SELECT
+    *,
+    CASE
+      WHEN order_id IS NULL THEN 'missing order_id'
+      WHEN NOT is_readable AND ordered_at IS NULL THEN 'unreadable ordered_at'
+      WHEN NOT is_readable THEN 'impossible ordered_at'
+      WHEN concert_id IS NULL THEN 'missing concert_id'
+      WHEN NOT is_known_concert THEN 'unknown concert'
+      WHEN quantity IS NULL OR quantity != TRUNC(quantity) THEN 'unreadable quantity'
+      WHEN quantity <= 0 THEN 'quantity is not positive'
+      WHEN unit_price IS NULL THEN 'unreadable unit_price'
+      WHEN unit_price < 0 THEN 'negative unit_price'
+      WHEN currency IS NULL OR currency NOT IN UNNEST(@currencies) THEN 'unknown currency'
+      WHEN status IS NULL OR status NOT IN UNNEST(@order_statuses) THEN 'unknown status'
+    END AS order_problem
+  FROM days
+  WHERE order_date IS NULL OR order_date <= @last_day
+),
+ranked AS (
+  SELECT
+    *,
+    -- Of rows with the same key the earliest good one stays, then the lowest row.
+    ROW_NUMBER() OVER (
+      PARTITION BY order_id, order_problem IS NULL ORDER BY ordered_at, source_file, source_row
+    ) AS occurrence,
+    FIRST_VALUE(currency) OVER (
+      PARTITION BY concert_id, order_problem IS NULL ORDER BY ordered_at, source_file, source_row
+    ) AS concert_currency
+  FROM judged
+)
+SELECT
+  order_id,
+  concert_id,
+  ordered_at,
+  order_date,
+  CAST(quantity AS INT64) AS quantity,
+  unit_price,
+  currency,
+  status,
+  status_at,
+  status_date,
+  source_file,
+  source_row,
+  row_json,
+  CASE
+    WHEN order_problem IS NOT NULL THEN order_problem
+    WHEN occurrence > 1 THEN 'duplicate order_id'
+    WHEN currency != concert_currency THEN 'currency differs from the first order of the concert'
+  END AS order_problem,
+  CASE
+    WHEN status != 'refunded' OR NOT has_status_at THEN NULL
+    WHEN status_at IS NULL THEN 'unreadable status_at'
+    WHEN status_date IS NULL THEN 'impossible status_at'
+    WHEN status_at < ordered_at THEN 'refunded before it was ordered'
+  END AS refund_problem
+FROM ranked

@@ -1,0 +1,4 @@
+-- Bad makes of the slice, and those whose day cannot be read.
+SELECT 'makes' AS source_table, make_date AS partition_date, problem AS reason, source_file, source_row, row_json
+FROM staging.makes
+WHERE problem IS NOT NULL AND (make_date IS NULL OR make_date BETWEEN @first_day AND @last_day)

@@ -1,0 +1,80 @@
+"""GoogleSQL that holds staged rows against a contract, for every engine alike."""
+
+from dataclasses import dataclass
+
+from mmt_assets.contracts import Column, TableContract
+from mmt_assets.warehouse.compose import Fragment, column, columns, compose, join, parameter, table
+from mmt_assets.warehouse.protocol import Statement, Value
+
+
+@dataclass(frozen=True)
+class Violation:
+    """A condition that must be true of no staged row, and what to say when it is.
+
+    Attributes:
+        column: Column at fault.
+        expected: What it must be, in words.
+        condition: GoogleSQL condition that is true for a bad row.
+        parameters: Its parameters; no two violations of one contract share a name.
+    """
+
+    column: str
+    expected: str
+    condition: Fragment
+    parameters: dict[str, Value]
+
+
+def _column_violations(spec: Column) -> list[Violation]:
+    name, found = column(spec.name), list[Violation]()
+    if spec.required:
+        found.append(Violation(spec.name, "given (not null)", compose("{name} IS NULL", name=name), {}))
+    if spec.allowed:
+        bound: dict[str, Value] = {f"allowed_{spec.name}_{i}": value for i, value in enumerate(spec.allowed)}
+        values = join(", ", map(parameter, bound))
+        condition = compose("{name} NOT IN ({values})", name=name, values=values)
+        found.append(Violation(spec.name, f"one of {', '.join(spec.allowed)}", condition, bound))
+    if spec.minimum is not None:
+        key = f"minimum_{spec.name}"
+        condition = compose("{name} < {minimum}", name=name, minimum=parameter(key))
+        found.append(Violation(spec.name, f"at least {spec.minimum:g}", condition, {key: spec.minimum}))
+    if spec.type == "FLOAT64":
+        condition = compose("IS_NAN({name}) OR IS_INF({name})", name=name)
+        found.append(Violation(spec.name, "a finite number", condition, {}))
+    return found
+
+
+def violations(contract: TableContract) -> list[Violation]:
+    """Everything a single row can do wrong under this contract."""
+    return [violation for spec in contract.columns for violation in _column_violations(spec)]
+
+
+def count_violations(contract: TableContract, staged: str) -> Statement:
+    """Query of one row: how many rows of `staged` commit each of the contract's `violations`, in order."""
+    found = violations(contract)
+    if not found:
+        return Statement("SELECT 0 AS violations")
+    counts = join(", ", (compose("COUNTIF({condition})", condition=v.condition) for v in found))
+    parameters = {name: value for violation in found for name, value in violation.parameters.items()}
+    return Statement(compose("SELECT {counts} FROM {staged}", counts=counts, staged=table(staged)), parameters)
+
+
+def examples(contract: TableContract, staged: str, violation: Violation) -> Statement:
+    """Query: keys, with the column at fault, of up to three rows of `staged` that commit `violation`."""
+    shown = dict.fromkeys((*contract.key, violation.column))
+    sql = compose(
+        "SELECT {shown} FROM {staged} WHERE {condition} LIMIT 3",
+        shown=columns(shown),
+        staged=table(staged),
+        condition=violation.condition,
+    )
+    return Statement(sql, violation.parameters)
+
+
+def duplicate_keys(contract: TableContract, staged: str) -> Statement:
+    """Query: keys of `staged` that occur more than once, with how often, up to five."""
+    sql = compose(
+        "SELECT {key}, COUNT(*) AS occurrences FROM {staged} GROUP BY {key} HAVING COUNT(*) > 1 LIMIT 5",
+        key=columns(contract.key),
+        staged=table(staged),
+    )
+    return Statement(sql)

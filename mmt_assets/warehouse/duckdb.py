@@ -1,0 +1,229 @@
+"""DuckDB as the warehouse of one machine.
+
+DuckDB lets one process hold the file for writing, and while it does nobody else can open it, even to read. So a
+session opens late and closes fast, and opening waits for its turn up to a deadline.
+"""
+
+import re
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, cast, get_args
+
+import duckdb
+import pandas as pd
+import psutil
+from sqlglot.errors import SqlglotError
+from tenacity import RetryError, Retrying, retry_if_exception, stop_after_delay, wait_random_exponential
+
+from mmt_assets.contracts import WRITE_FENCES, TableContract
+from mmt_assets.warehouse.compose import compose, table
+from mmt_assets.warehouse.dialect import create_table, duckdb_column, duckdb_type, to_duckdb
+from mmt_assets.warehouse.duckdb_writes import write_one
+from mmt_assets.warehouse.protocol import (
+    Fence,
+    SchemaDriftError,
+    Statement,
+    WarehouseBusyError,
+    WarehouseError,
+    Write,
+    WriteResult,
+)
+from mmt_assets.warehouse.source import AttachedTable, SourceTable, attach
+
+_HOLDER = re.compile(r"PID (\d+)")
+_DIFFERENT_CONFIGURATION = "different configuration"
+
+
+def _is_held_by_another(error: BaseException) -> bool:
+    """Whether opening failed only because somebody else has the file, so that waiting helps."""
+    text = str(error)
+    held = isinstance(error, duckdb.IOException) and "Could not set lock" in text
+    return held or (isinstance(error, duckdb.ConnectionException) and _DIFFERENT_CONFIGURATION in text)
+
+
+def _holder(error: BaseException | None) -> str:
+    """Who holds the file, as well as DuckDB's message and the process table can tell."""
+    match = _HOLDER.search(str(error))
+    if not match:
+        return "another connection of this process" if _DIFFERENT_CONFIGURATION in str(error) else "unknown"
+    try:
+        command = " ".join(psutil.Process(int(match[1])).cmdline())[:200]
+    except psutil.Error:
+        command = "unknown command"
+    return f"process {match[1]} ({command})"
+
+
+@dataclass(frozen=True)
+class DuckDBWarehouse:
+    """A DuckDB file.
+
+    Attributes:
+        path: The file; its directory is made when it is missing.
+        busy_timeout: Seconds to wait for another process to let go of the file.
+    """
+
+    path: Path
+    busy_timeout: float = 120.0
+
+    def _connect(self, *, read_only: bool) -> duckdb.DuckDBPyConnection:
+        retrying = Retrying(
+            retry=retry_if_exception(_is_held_by_another),
+            # Jitter, so that sixteen waiting runs do not come back at the same moment.
+            wait=wait_random_exponential(multiplier=0.02, max=0.5),
+            stop=stop_after_delay(self.busy_timeout),
+        )
+        try:
+            if not read_only:
+                self.path.parent.mkdir(parents=True, exist_ok=True)
+            return retrying(duckdb.connect, str(self.path), read_only=read_only)
+        except RetryError as error:
+            raise WarehouseBusyError(
+                f"{self.path} was held for {self.busy_timeout:g} s by {_holder(error.last_attempt.exception())}. "
+                "Close it there (a DuckDB shell or notebook blocks every run) and run again."
+            ) from error
+        except (duckdb.Error, OSError) as error:
+            raise WarehouseError(f"{self.path} cannot be opened: {error}") from error
+
+    @contextmanager
+    def open(self, *, source: str | None = None, read_only: bool = False) -> Iterator["DuckDBSession"]:
+        """Open the file; `source` is a directory whose tables are attached when they are first named.
+
+        Raises:
+            WarehouseBusyError: Another process held the file until the deadline.
+            WarehouseError: The file cannot be opened, or does not exist yet and is to be read only.
+        """
+        if read_only and not self.path.exists():
+            raise WarehouseError(f"{self.path} does not exist yet: materialise something first (make demo)")
+        connection = self._connect(read_only=read_only)
+        try:
+            # Transpiled DATE(ts, zone) is right only with UTC. Nothing is ever fetched from the network.
+            connection.execute("SET TimeZone = 'UTC'")
+            connection.execute("SET autoinstall_known_extensions = false")
+            yield DuckDBSession(connection, Path(source) if source else None)
+        finally:
+            connection.close()
+
+
+class DuckDBSession:
+    """An open DuckDB file, see `mmt_assets.warehouse.protocol.Session`."""
+
+    def __init__(self, connection: duckdb.DuckDBPyConnection, source: Path | None) -> None:
+        self.connection = connection
+        self._source = source
+        self._attached: dict[str, AttachedTable] = {}
+        self._ensured: set[str] = set()
+
+    def prepare(self, statement: Statement) -> tuple[str, dict[str, Any]]:
+        """DuckDB's text of a statement and the values to bind; the source tables that it reads are attached.
+
+        Raises:
+            WarehouseError: The text is not one statement, names no such source table or lacks a value.
+        """
+        try:
+            transpiled = to_duckdb(statement.sql)
+        except (SqlglotError, ValueError) as error:
+            raise WarehouseError(f"not one valid GoogleSQL statement: {error}\n{statement.sql}") from error
+        if absent := transpiled.parameters - statement.parameters.keys():
+            raise WarehouseError(f"no value for @{', @'.join(sorted(absent))} of the statement\n{statement.sql}")
+        for name in sorted(transpiled.sources):
+            if name not in get_args(SourceTable):
+                raise WarehouseError(f"source.{name} does not exist; there are {', '.join(get_args(SourceTable))}")
+            self.attach(cast("SourceTable", name))
+        bound = {name: statement.parameters[name] for name in transpiled.parameters}
+        return transpiled.sql, {k: list(v) if isinstance(v, tuple) else v for k, v in bound.items()}
+
+    def execute(self, statement: Statement, prefix: str = "") -> duckdb.DuckDBPyConnection:
+        """Run a statement; `prefix` is trusted DuckDB text that goes before it.
+
+        Raises:
+            WarehouseError: DuckDB refuses it.
+        """
+        sql, bound = self.prepare(statement)
+        try:
+            return self.connection.execute(prefix + sql, bound or None)
+        except duckdb.Error as error:
+            raise WarehouseError(f"{error}\n{statement.sql}") from error
+
+    def scalar(self, statement: Statement) -> Any:
+        """The only value of a query."""
+        return cast("tuple[Any, ...]", self.execute(statement).fetchone())[0]
+
+    def attach(self, table: SourceTable) -> AttachedTable:
+        """Copy a source table into the session, once, and tell what was found.
+
+        Raises:
+            SourceError: A file is missing, empty, unreadable or lacks a column.
+        """
+        if table not in self._attached:
+            if self._source is None:
+                raise WarehouseError(f"no source was given when the session was opened, needed for {table}")
+            self._attached[table] = attach(self.connection, self._source, table)
+        return self._attached[table]
+
+    def query(self, statement: Statement) -> pd.DataFrame:
+        """Run a query and return its rows.
+
+        Raises:
+            WarehouseError: The query is refused.
+        """
+        return self.execute(statement).df()
+
+    def stage(self, name: str, statement: Statement) -> None:
+        """Keep a query's rows as `staging.<name>` until the session closes."""
+        staged = table(f"staging_{name}")
+        self.execute(statement, prefix=compose("CREATE OR REPLACE TEMP TABLE {staged} AS ", staged=staged))
+
+    def ensure(self, contract: TableContract) -> None:
+        """Create the table, or add the contract's new nullable columns to it.
+
+        Raises:
+            SchemaDriftError: The table differs in any other way; it is left as it is.
+        """
+        if contract.table in self._ensured:
+            return
+        name = table(contract.table)
+        self.connection.execute(compose("CREATE SCHEMA IF NOT EXISTS {schema}", schema=table(contract.schema)))
+        self.connection.execute(create_table(contract))
+        described = self.connection.execute(compose("DESCRIBE {name}", name=name)).fetchall()
+        stored = {row[0]: row[1].replace(" ", "") for row in described}
+        drift = [f"column {column} is not in the contract" for column in stored if column not in contract.column_names]
+        for column in contract.columns:
+            expected = duckdb_type(column)
+            if column.name not in stored and column.required:
+                drift.append(f"column {column.name} is missing and may not be null")
+            elif column.name in stored and stored[column.name] != expected.replace(" ", ""):
+                drift.append(f"column {column.name} is {stored[column.name]}, expected {expected}")
+        if drift:
+            raise SchemaDriftError(f"{contract.table} differs from its contract: {'; '.join(drift)}. Migrate it.")
+        for column in contract.columns:
+            if column.name not in stored:
+                definition = compose("{name} {type}", name=duckdb_column(column.name), type=duckdb_type(column))
+                add = compose("ALTER TABLE {name} ADD COLUMN {definition}", name=name, definition=definition)
+                self.connection.execute(add)
+        self._ensured.add(contract.table)
+
+    def write(self, writes: Sequence[Write], *, fence: Fence) -> list[WriteResult]:
+        """Carry out all writes in one transaction, see `Session.write`."""
+        try:
+            for write in writes:
+                self.ensure(write.contract)
+                if isinstance(write.rows, Statement):
+                    # Attach sources now: a rollback would take copies along that were made in the transaction.
+                    self.prepare(write.rows)
+            self.ensure(WRITE_FENCES)
+            self.connection.execute("BEGIN TRANSACTION")
+            try:
+                results = [write_one(self, write, fence) for write in writes]
+                self.connection.execute("COMMIT")
+            except BaseException:
+                # An interrupt must not leave the transaction open for whatever uses the session next. DuckDB has
+                # rolled back by itself when the commit or a conflict failed; the error in flight says why.
+                with suppress(duckdb.Error):
+                    self.connection.execute("ROLLBACK")
+                raise
+        except duckdb.Error as error:
+            tables = ", ".join(dict.fromkeys(write.contract.table for write in writes))
+            raise WarehouseError(f"{tables}: nothing was written: {error}") from error
+        return results

@@ -1,0 +1,33 @@
+"""Entry point: `python -m mmt_assets.worker`, with the job in the Pipes context."""
+
+import logging
+import os
+import signal
+import sys
+import threading
+
+from dagster_pipes import open_dagster_pipes
+
+from mmt_assets.worker.job import WorkerJob
+from mmt_assets.worker.work import run_job
+
+
+def _end_with_parent() -> None:
+    """Kill this process and its children as soon as the run that started it is gone."""
+    sys.stdin.buffer.read()
+    os.killpg(0, signal.SIGKILL)
+
+
+def main() -> None:
+    """Read the job, do it, report."""
+    # Prophet's solver announces every fit.
+    logging.getLogger("cmdstanpy").setLevel(logging.WARNING)
+    logging.getLogger("prophet").setLevel(logging.WARNING)
+    if "--with-parent" in sys.argv:
+        threading.Thread(target=_end_with_parent, daemon=True).start()
+    with open_dagster_pipes() as pipes:
+        run_job(WorkerJob.model_validate(pipes.extras["job"]), pipes)
+
+
+if __name__ == "__main__":
+    main()

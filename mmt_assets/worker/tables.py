@@ -1,0 +1,77 @@
+"""From the forecast library's frames to rows of the forecast tables."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import date
+from typing import Any
+
+import pandas as pd
+
+from mmt_assets.contracts import (
+    BOOKING_CURVES,
+    CONCERT_FORECAST,
+    CONCERT_OUTLOOK,
+    TICKET_SALES,
+    TableContract,
+)
+from mmt_assets.forecasting import ForecastInputs, ForecastResult
+
+_CONCERT_FACTS = ["concert_id", "artist", "city", "country", "venue", "currency", "status", "on_sale_date", "show_date"]
+_LEVELS = ("p10", "p50", "p90")
+
+
+@dataclass(frozen=True)
+class ForecastTables:
+    """Rows of one as-of date, each frame in the shape of its contract."""
+
+    as_of: date
+    ticket_sales: pd.DataFrame
+    concert_outlook: pd.DataFrame
+    booking_curves: pd.DataFrame
+    concert_forecast: pd.DataFrame
+
+
+def build_tables(
+    inputs: ForecastInputs, result: ForecastResult, as_of: date, provenance: Mapping[str, Any]
+) -> ForecastTables:
+    """Add what is known of the concerts, the as-of date and the provenance.
+
+    Args:
+        inputs: What the forecast was made from.
+        result: What it gave.
+        as_of: As-of date.
+        provenance: Origin, time of computation, run, commit and lock of every row.
+    """
+    extra = {"as_of_date": pd.Timestamp(as_of), **provenance}
+    facts = inputs.concerts[_CONCERT_FACTS]
+    outlook = result.outlook.merge(facts, on="concert_id", how="left", suffixes=("", "_known")).assign(**extra)
+    method = outlook[["concert_id", "method"]]
+    path = result.ticket_sales.merge(method, on="concert_id").assign(**extra)
+    curves = result.booking_curves.assign(method="pooled_curve", **extra)
+    shown = pd.concat([_as_of_rows(inputs, outlook, as_of), result.ticket_sales], ignore_index=True)
+    current = shown.merge(outlook, on="concert_id", how="inner")
+    return ForecastTables(
+        as_of,
+        _shape(path, TICKET_SALES),
+        _shape(outlook, CONCERT_OUTLOOK),
+        _shape(curves, BOOKING_CURVES),
+        _shape(current, CONCERT_FORECAST),
+    )
+
+
+def _as_of_rows(inputs: ForecastInputs, outlook: pd.DataFrame, as_of: date) -> pd.DataFrame:
+    """One row per concert for the as-of date itself, on which everything is known."""
+    sales = inputs.sales[pd.to_datetime(inputs.sales["sales_date"]) == pd.Timestamp(as_of)]
+    net = (sales["tickets_sold"] - sales["tickets_refunded"]).groupby(sales["concert_id"]).sum()
+    rows = outlook[["concert_id"]].assign(sales_date=pd.Timestamp(as_of))
+    for level in _LEVELS:
+        rows[f"tickets_{level}"] = rows["concert_id"].map(net).fillna(0).astype(float)
+        # Refunds can exceed what this source knows was sold; a total is never below nothing.
+        rows[f"cumulative_tickets_{level}"] = outlook["sold"].clip(lower=0).astype(float)
+        rows[f"cumulative_gross_tickets_{level}"] = outlook["gross_sold"].astype(float)
+    return rows
+
+
+def _shape(frame: pd.DataFrame, contract: TableContract) -> pd.DataFrame:
+    """The contract's columns in order, rows in the order of its key."""
+    return frame[list(contract.column_names)].sort_values(list(contract.key), ignore_index=True)

@@ -1,0 +1,184 @@
+"""Read inputs, forecast, write tables, export: one job, on whatever machine it runs."""
+
+import time
+from collections.abc import Callable, Mapping
+from datetime import UTC, date, datetime
+from pathlib import Path
+
+import pandas as pd
+from dagster_pipes import PipesContext
+
+from mmt_assets.contracts import (
+    BOOKING_CURVES,
+    CONCERT_FORECAST,
+    CONCERT_OUTLOOK,
+    PUBLISHED_OUTLOOK,
+    TICKET_SALES,
+)
+from mmt_assets.forecasting import ForecastInputs, ForecastOptions, ForecastResult, forecast
+from mmt_assets.warehouse import (
+    InsertMissing,
+    ReplaceNewer,
+    ReplaceSlice,
+    Session,
+    Slice,
+    StaleWriteError,
+    Statement,
+    Write,
+)
+from mmt_assets.worker.exports import export_frame
+from mmt_assets.worker.job import WorkerJob
+from mmt_assets.worker.tables import ForecastTables, build_tables
+
+_PROGRESS_SECONDS = 2.0
+_ACTIVE = ("announced", "on_sale")
+
+
+def run_job(job: WorkerJob, pipes: PipesContext) -> None:
+    """Make the job's forecasts and report what was written.
+
+    Raises:
+        mmt_assets.warehouse.WarehouseError: The warehouse is busy, refuses a stale run or a row.
+    """
+    seconds = _Stopwatch()
+    with job.warehouse.connect().open(read_only=True) as session:
+        inputs = {day: read_inputs(session, day, job.timezone) for day in job.as_of_dates}
+    seconds.lap("read")
+    if job.concert_id:
+        _require_active(job.concert_id, inputs)
+    pipes.log.info(f"read inputs for {len(inputs)} as-of dates in {seconds['read']:.1f} s")
+
+    tables = []
+    for number, (day, known) in enumerate(inputs.items(), start=1):
+        result = forecast(
+            known,
+            day,
+            options=ForecastOptions(processes=job.processes),
+            concert_ids=[job.concert_id] if job.concert_id else None,
+            progress=_progress(pipes, f"as of {day} ({number} of {len(inputs)})"),
+        )
+        tables.append(_with_provenance(job, known, day, result))
+    seconds.lap("fit")
+
+    _write(job, tables, pipes, seconds)
+
+
+def read_inputs(session: Session, as_of: date, timezone_name: str) -> ForecastInputs:
+    """What was known at the end of `as_of`, and nothing else."""
+
+    def rows(name: str) -> pd.DataFrame:
+        return session.query(Statement.from_file(f"forecasts/{name}.sql", as_of=as_of, timezone=timezone_name))
+
+    return ForecastInputs(concerts=rows("concerts_as_of"), sales=rows("sales_history"), demand=rows("fans_as_of"))
+
+
+class NotForecastableError(Exception):
+    """The concert cannot be forecast as of that day; the message says why."""
+
+
+def _require_active(concert_id: str, inputs: Mapping[date, ForecastInputs]) -> None:
+    """Refuse a concert that is not known or not ahead."""
+    for day, known in inputs.items():
+        concert = known.concerts[known.concerts["concert_id"] == concert_id]
+        if concert.empty:
+            raise NotForecastableError(f"concert {concert_id} is not in raw/concerts as of {day}")
+        row = concert.iloc[0]
+        if row["status"] not in _ACTIVE:
+            raise NotForecastableError(
+                f"concert {concert_id} is {row['status']} as of {day} (show on {row['show_date']:%Y-%m-%d}): "
+                "only announced and on-sale concerts are forecast"
+            )
+
+
+def _with_provenance(job: WorkerJob, inputs: ForecastInputs, day: date, result: ForecastResult) -> ForecastTables:
+    provenance = {
+        "origin": "live" if day == job.live_date else "backfill",
+        "computed_at": datetime.now(UTC),
+        "run_id": job.run_id,
+        "run_created_at": job.run_created_at,
+        "commit": job.commit,
+        "lock_hash": job.lock_hash,
+    }
+    return build_tables(inputs, result, day, provenance)
+
+
+def _progress(pipes: PipesContext, what: str) -> Callable[[int, int], None]:
+    """A callback that logs concerts done of total, at most every two seconds and at the end."""
+    last = [0.0]
+
+    def report(done: int, total: int) -> None:
+        now = time.monotonic()
+        if done == total or now - last[0] >= _PROGRESS_SECONDS:
+            last[0] = now
+            pipes.log.info(f"{what}: {done} of {total} concerts forecast")
+
+    return report
+
+
+def _write(job: WorkerJob, tables: list[ForecastTables], pipes: PipesContext, seconds: "_Stopwatch") -> None:
+    live = [table for table in tables if table.as_of == job.live_date or job.concert_id]
+    writes: list[Write] = []
+    if not job.concert_id:
+        part = Slice(first=job.as_of_dates[0], last=job.as_of_dates[-1])
+        writes += [
+            ReplaceSlice(contract, part, pd.concat([rows(table) for table in tables], ignore_index=True))
+            for contract, rows in _DAY_TABLES.items()
+        ]
+    for table in live:
+        writes.append(ReplaceNewer(CONCERT_FORECAST, table.concert_forecast, "concert_id", _NEWER_BY))
+        if table.as_of == job.live_date:
+            writes.append(InsertMissing(PUBLISHED_OUTLOOK, table.concert_outlook))
+    with job.warehouse.connect().open() as session:
+        results = session.write(writes, fence=job.fence)
+        current = session.query(Statement("SELECT * FROM forecasts.concert_forecast")) if live else None
+    skipped = {concert for result in results for concert in result.skipped}
+    if job.concert_id in skipped:
+        raise StaleWriteError(
+            f"forecasts.concert_forecast already has a newer forecast of {job.concert_id} than as of "
+            f"{job.as_of_dates[-1]}; nothing was written"
+        )
+    seconds.lap("write")
+
+    exports = Path(job.exports)
+    for table in tables if not job.concert_id else []:
+        for contract, rows in _DAY_TABLES.items():
+            export_frame(rows(table), exports, contract, table.as_of)
+    if current is not None:
+        export_frame(current, exports, CONCERT_FORECAST)
+    seconds.lap("export")
+
+    made = sorted({c for table in live for c in table.concert_outlook["concert_id"]} - skipped)
+    if not job.concert_id:
+        for contract, result in zip(_DAY_TABLES, results[: len(_DAY_TABLES)], strict=True):
+            pipes.report_asset_materialization(
+                asset_key=f"forecasts/{contract.name}",
+                metadata={"dagster/row_count": result.rows, **seconds.metadata()},
+            )
+    pipes.report_custom_message({"refreshed": made, "skipped": sorted(skipped), "seconds": seconds.laps})
+
+
+_NEWER_BY = ("as_of_date", "run_created_at")
+_DAY_TABLES: dict = {
+    TICKET_SALES: lambda table: table.ticket_sales,
+    CONCERT_OUTLOOK: lambda table: table.concert_outlook,
+    BOOKING_CURVES: lambda table: table.booking_curves,
+}
+
+
+class _Stopwatch:
+    """Seconds of each part of the job."""
+
+    def __init__(self) -> None:
+        self.laps: dict[str, float] = {}
+        self._last = time.monotonic()
+
+    def lap(self, name: str) -> None:
+        now = time.monotonic()
+        self.laps[name] = round(now - self._last, 3)
+        self._last = now
+
+    def __getitem__(self, name: str) -> float:
+        return self.laps[name]
+
+    def metadata(self) -> dict[str, float]:
+        return {f"{name}_seconds": value for name, value in self.laps.items()}
