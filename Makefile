@@ -1,21 +1,59 @@
 # Every target makes .venv by itself when it is missing; PYTHON names the interpreter to build it with.
 PYTHON ?= python3.11
-VENV := .venv
-BIN := $(VENV)/bin
+BIN := .venv/bin
 SHELL := /bin/bash
-.ONESHELL:
 .SHELLFLAGS := -eu -o pipefail -c
 .DELETE_ON_ERROR:
-.PHONY: demo test ui check bench chaos lock clean help
+.PHONY: help demo ui test chaos check bench lock clean
+# Where the demo takes its data from, and the last day that exists for it.
+SOURCE ?= sample
+AS_OF ?=
+# One thread for each process of a pool: numpy's own threads would only fight over the cores.
+export OMP_NUM_THREADS ?= 1
+export OPENBLAS_NUM_THREADS ?= 1
 
-help:
-	@grep -E '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 10
+help: ## this list
+	@grep -E '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | expand -t 8
 
-# The stamp is the directory's own marker, so that an interrupted install is done again.
-$(VENV): $(VENV)/.installed
-$(VENV)/.installed: requirements-dev.lock pyproject.toml
-	@echo "Installing into $(VENV) from requirements-dev.lock (two to four minutes, once)"
-	$(PYTHON) -m venv $(VENV)
+# The stamp is made last, so that an interrupted installation is done again.
+.venv: .venv/installed
+.venv/installed: requirements-dev.lock pyproject.toml
+	@echo "Installing into .venv from requirements-dev.lock: two to four minutes, once."
+	$(PYTHON) -m venv .venv
 	$(BIN)/pip install --quiet --disable-pip-version-check --require-hashes -r requirements-dev.lock
 	$(BIN)/pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation -e .
-	touch $@
+	@touch $@
+
+demo: .venv/installed ## fill the warehouse from SOURCE (default: the sample world), forecast, print the outlook
+	$(BIN)/python -m mmt_assets demo --source "$(SOURCE)" $(if $(AS_OF),--as-of "$(AS_OF)")
+
+ui: .venv/installed ## Dagster's UI at http://127.0.0.1:3000, with schedule and sensors
+	$(BIN)/python -m mmt_assets prepare
+	DAGSTER_HOME="$(CURDIR)" PATH="$(CURDIR)/$(BIN):$$PATH" $(BIN)/dagster dev -h 127.0.0.1 -p 3000
+
+test: .venv/installed ## all tests
+	$(BIN)/pytest -n 2 -m "not chaos"
+
+chaos: .venv/installed ## the long forms of the kill, load and fault tests
+	$(BIN)/pytest -m chaos --timeout 3600
+
+check: .venv/installed ## lint, format, types, import directions, definitions of both environments
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/basedpyright --level error
+	$(BIN)/lint-imports
+	MMT_ENV=local $(BIN)/dagster definitions validate -w workspace.yaml
+	MMT_ENV=gcp $(BIN)/dagster definitions validate -w workspace.yaml
+
+bench: .venv/installed ## benchmarks: speed and accuracy of the forecasts
+	$(BIN)/python -m benchmarks.speed --quick
+	$(BIN)/python -m benchmarks.accuracy --source sample
+
+lock: .venv/installed ## resolve pyproject.toml into the hash-locked requirements again
+	$(BIN)/uv pip compile pyproject.toml --quiet --python-version 3.11 --generate-hashes --no-strip-extras \
+	  --custom-compile-command "make lock" -o requirements.lock
+	$(BIN)/uv pip compile pyproject.toml --extra dev --quiet --python-version 3.11 --generate-hashes --no-strip-extras \
+	  --custom-compile-command "make lock" -c requirements.lock -o requirements-dev.lock
+
+clean: ## remove the environment, the local warehouse and Dagster's history
+	rm -rf .venv .mmt .dagster_home

@@ -1,5 +1,6 @@
 """Puts assets, resources, jobs, schedules and sensors together."""
 
+import warnings
 from collections.abc import Mapping
 from typing import Any
 
@@ -18,7 +19,11 @@ from mmt_assets.settings import Settings
 def build_resources(settings: Settings) -> dict[str, Any]:
     """Resources of the environment; nothing is opened and nobody logs in."""
     return {
-        "warehouse": WarehouseResource(path=str(settings.warehouse_path), busy_timeout=settings.busy_timeout_seconds),
+        "warehouse": WarehouseResource(
+            path=str(settings.warehouse_path),
+            busy_timeout=settings.busy_timeout_seconds,
+            engine="duckdb" if settings.env == "local" else "bigquery",
+        ),
         "source": SourceResource(path=str(settings.source_path), is_sample=settings.source == "sample"),
         "compute": LocalProcess(timeout_seconds=settings.worker_timeout_seconds),
     }
@@ -37,13 +42,16 @@ def build_definitions(
         resources: Resources that replace those of the environment, for tests.
         loggers: Loggers beside Dagster's own.
     """
-    return dg.Definitions(
-        assets=[*raw_assets(settings), *feature_assets(settings), *forecast_assets(settings)],
-        jobs=[daily_forecast_job(settings), concert_forecast_job()],
-        schedules=[daily_forecast_schedule(settings)],
-        sensors=[concert_partition_sensor(settings)],
-        resources={**build_resources(settings), **(resources or {})},
-        loggers=loggers,
-        # The asset's own Materialize button runs like the jobs: one process.
-        executor=dg.in_process_executor,
-    )
+    with warnings.catch_warnings():
+        # Backfill policies and mappings to days before the first one are beta in Dagster; the lock pins its version.
+        warnings.simplefilter("ignore", dg.BetaWarning)
+        return dg.Definitions(
+            assets=[*raw_assets(settings), *feature_assets(settings), *forecast_assets(settings)],
+            jobs=[daily_forecast_job(settings), concert_forecast_job()],
+            schedules=[daily_forecast_schedule(settings)],
+            sensors=[concert_partition_sensor(settings)],
+            resources={**build_resources(settings), **(resources or {})},
+            loggers=loggers,
+            # The asset's own Materialize button runs like the jobs: one process.
+            executor=dg.in_process_executor,
+        )

@@ -1,6 +1,7 @@
 """The objective and its optimum, checked against a literal transcription of prophet.stan in numpy."""
 
 from dataclasses import replace
+from typing import Literal, get_args
 
 import numpy as np
 import pytest
@@ -19,6 +20,7 @@ from mmt_assets.forecasting.prophet_map import (
     predict,
     value_scales,
 )
+from mmt_assets.forecasting.prophet_map.specification import Growth, Mode
 
 WEEKLY = Seasonality("weekly", 7, 3)
 SETTINGS = settings(deadline=None, max_examples=60, suppress_health_check=[HealthCheck.too_slow], derandomize=True)
@@ -118,7 +120,7 @@ def bookings(seed: int, lengths: list[int], growth: str, regressors: int) -> Ser
 
 @pytest.mark.parametrize("growth", ["flat", "linear", "logistic"])
 @pytest.mark.parametrize("mode", ["additive", "multiplicative"])
-def test_log_posterior_is_stans(growth, mode):
+def test_log_posterior_is_stans(growth: Growth, mode: Mode) -> None:
     spec = ProphetSpec(growth, (replace(WEEKLY, mode=mode),), (Regressor("r", 0.5), Regressor("s", mode=mode)))
     fitted = fit(spec, bookings(1, [60, 90, 45, 70], growth, 2))
     expected = [stan_log_posterior(fitted, index, parameters(fitted, index)) for index in range(4)]
@@ -127,7 +129,7 @@ def test_log_posterior_is_stans(growth, mode):
 
 @pytest.mark.parametrize("growth", ["flat", "linear"])
 @pytest.mark.parametrize("tau", [0.005, 0.05, 0.5])
-def test_optimality_conditions_hold(growth, tau):
+def test_optimality_conditions_hold(growth: Growth, tau: float) -> None:
     """Gradients in units of each parameter's posterior standard deviation; the L1's own for delta."""
     spec = ProphetSpec(growth, (WEEKLY,), (Regressor("r", 0.5), Regressor("s")), changepoint_prior_scale=tau)
     fitted = fit(spec, bookings(2, [60, 90, 120, 200, 61], growth, 2))
@@ -161,7 +163,7 @@ def test_optimality_conditions_hold(growth, tau):
 
 
 @pytest.mark.parametrize("growth", ["linear", "logistic"])
-def test_no_nearby_point_is_better(growth):
+def test_no_nearby_point_is_better(growth: Growth) -> None:
     spec = ProphetSpec(growth, (replace(WEEKLY, mode="multiplicative"),))
     fitted = fit(spec, bookings(3, [80, 120], growth, 0))
     rng = np.random.default_rng(0)
@@ -179,13 +181,13 @@ def test_no_nearby_point_is_better(growth):
 
 
 @st.composite
-def problems(draw):
+def problems(draw: st.DrawFn) -> tuple[ProphetSpec, SeriesBatch]:
     """A random small specification with a batch of series of any length, kind of values and spacing."""
-    growth = draw(st.sampled_from(["flat", "linear", "logistic"]))
-    modes = st.sampled_from(["additive", "multiplicative"])
+    growth: Growth = draw(st.sampled_from(get_args(Growth)))
+    modes: st.SearchStrategy[Mode] = st.sampled_from(get_args(Mode))
     periods = draw(st.lists(st.sampled_from([7, 30.5, 365.25]), max_size=2, unique=True))
     seasonal = tuple(Seasonality(f"s{p}", p, draw(st.integers(1, 3)), mode=draw(modes)) for p in periods)
-    standardize = st.sampled_from(["auto", True, False])
+    standardize: st.SearchStrategy[Literal["auto"] | bool] = st.sampled_from(["auto", True, False])
     count = draw(st.integers(0, 2))
     extra = tuple(Regressor(f"r{i}", draw(st.floats(0.01, 10)), draw(standardize), draw(modes)) for i in range(count))
     spec = ProphetSpec(
@@ -213,7 +215,7 @@ def problems(draw):
 @SETTINGS
 @given(problems())
 @example((ProphetSpec("linear"), SeriesBatch(np.array([0, 0]), np.zeros(0, dtype=np.int64), np.zeros(0))))
-def test_any_problem_gives_finite_ordered_forecasts(problem):
+def test_any_problem_gives_finite_ordered_forecasts(problem: tuple[ProphetSpec, SeriesBatch]) -> None:
     spec, batch = problem
     fitted = fit(spec, batch)
     for array in (fitted.k, fitted.m, fitted.delta, fitted.beta, fitted.sigma_obs, log_posterior(fitted)):
@@ -228,7 +230,7 @@ def test_any_problem_gives_finite_ordered_forecasts(problem):
 
 @SETTINGS
 @given(problems(), st.integers(-40, 40))
-def test_scaling_the_values_scales_the_forecast(problem, power):
+def test_scaling_the_values_scales_the_forecast(problem: tuple[ProphetSpec, SeriesBatch], power: int) -> None:
     spec, batch = problem
     assert batch.values is not None
     assert batch.cap is not None
@@ -246,7 +248,7 @@ def test_scaling_the_values_scales_the_forecast(problem, power):
 
 @SETTINGS
 @given(problems())
-def test_a_series_does_not_feel_its_neighbours(problem):
+def test_a_series_does_not_feel_its_neighbours(problem: tuple[ProphetSpec, SeriesBatch]) -> None:
     spec, batch = problem
     together = fit(spec, batch)
     assert batch.values is not None

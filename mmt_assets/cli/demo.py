@@ -50,6 +50,17 @@ def run_demo(source: str, as_of: date | None) -> None:
     console.print(f"Everything took {time.monotonic() - started:.0f} s.", style="dim")
 
 
+def prepare() -> Settings:
+    """Make what the UI needs: settings that name the source's first day, and an initialised instance."""
+    settings = Settings.from_env()
+    if settings.env == "local" and settings.first_day is None:
+        settings = _demo_settings(settings.source, settings.last_day)
+    # Several processes that initialise SQLite at the same time collide.
+    with open_instance():
+        pass
+    return settings
+
+
 def _run(instance: dg.DagsterInstance, settings: Settings, days: tuple[date, date], assets: list[dg.AssetKey]) -> None:
     result = run_job(instance, settings, DAILY_JOB, days=days, assets=assets)
     if not result.success:
@@ -60,7 +71,7 @@ def _demo_settings(source: str, as_of: date | None) -> Settings:
     """Settings of the demo, kept in `<home>/demo.env` for the UI and the command line."""
     source = source if source == "sample" else str(Path(source).absolute())
     given = Settings.from_env()
-    kept = _keep_or_archive(given.home / DEMO_SETTINGS, source)
+    kept = _keep_or_archive(given, source)
     last = as_of or None
     if source == "sample":
         window = sample.write_source(given.home / "sample", last_day=last or _yesterday(given))
@@ -81,19 +92,21 @@ def _yesterday(settings: Settings) -> date:
     return datetime.now(settings.zone).date() - timedelta(days=1)
 
 
-def _keep_or_archive(demo_settings: Path, source: str) -> dict[str, str | None]:
+def _keep_or_archive(given: Settings, source: str) -> dict[str, str | None]:
     """Settings of an earlier demo of the same source; data of another source is moved out of the way, not lost."""
-    if not demo_settings.is_file():
-        return {}
-    earlier = dotenv_values(demo_settings)
-    if earlier.get("MMT_SOURCE") == source:
+    demo_settings = given.home / DEMO_SETTINGS
+    earlier = dotenv_values(demo_settings) if demo_settings.is_file() else {}
+    history = dagster_home() / ".dagster_home"
+    # A history of another warehouse would claim days that this one does not hold.
+    is_orphaned = history.exists() and not given.warehouse_path.exists()
+    if earlier.get("MMT_SOURCE") in (None, source) and not is_orphaned:
         return earlier
     archive = dagster_home() / ".demo-archive" / datetime.now(UTC).strftime("%Y%m%dT%H%M%SZ")
     archive.mkdir(parents=True)
-    for directory in (demo_settings.parent, dagster_home() / ".dagster_home"):
+    for directory in (given.home, history):
         if directory.exists():
             directory.rename(archive / directory.name)
-    console.print(f"An earlier demo of {earlier.get('MMT_SOURCE')} was moved to {archive}")
+    console.print(f"An earlier demo ({earlier.get('MMT_SOURCE', 'unknown source')}) was moved to {archive}")
     return {}
 
 

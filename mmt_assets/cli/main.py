@@ -1,8 +1,7 @@
 """Commands of `python -m mmt_assets`."""
 
 import time
-from datetime import date, datetime
-from pathlib import Path
+from datetime import datetime
 from typing import Annotated, NoReturn
 
 import typer
@@ -40,6 +39,18 @@ def demo(
         run_demo(source, as_of.date() if as_of else None)
     except (SettingsError, SourceError, WarehouseError, FileNotFoundError, RuntimeError) as error:
         _fail(str(error))
+
+
+@app.command()
+def prepare() -> None:
+    """Settle the first day and initialise Dagster's instance, so that the UI can start."""
+    from mmt_assets.cli.demo import prepare as prepare_demo  # noqa: PLC0415
+
+    try:
+        settings = prepare_demo()
+    except (SettingsError, SourceError, WarehouseError, FileNotFoundError, RuntimeError) as error:
+        _fail(str(error))
+    console.print(f"source {settings.source}, days from {settings.partitions_start()} on")
 
 
 @app.command()

@@ -37,7 +37,7 @@ def run_job(
         The result, failed or not.
     """
     definitions = build_definitions(settings, loggers={TERMINAL_LOGGER: terminal_logger})
-    job = definitions.get_job_def(job_name)
+    job = definitions.resolve_job_def(job_name)
     tags = (
         {
             "dagster/asset_partition_range_start": days[0].isoformat(),
@@ -59,12 +59,11 @@ def run_job(
 def failure_reason(result: dg.ExecuteInProcessResult) -> str:
     """Why a run failed: the innermost error of its first failed step."""
     for event in result.all_events:
-        data = event.event_specific_data
-        if event.is_step_failure and isinstance(data, dg.StepFailureData) and data.error:
-            error = data.error
-            while error.cause:
+        if event.is_step_failure and event.step_failure_data.error:
+            failure = event.step_failure_data
+            error = failure.error
+            while error is not None and error.cause:
                 error = error.cause
-            return (
-                f"{event.step_key}: {(data.user_failure_data and data.user_failure_data.description) or error.message}"
-            )
+            described = failure.user_failure_data.description if failure.user_failure_data else None
+            return f"{event.step_key}: {described or (error and error.message)}"
     return "the run failed before its first step"

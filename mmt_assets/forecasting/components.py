@@ -98,9 +98,7 @@ def _pickup_ratio(origin: Origin, sold: Floats, expected: Floats) -> Floats:
     passed = origin.open[::-1]
     rank = np.cumsum(passed, axis=0) - 1
     weight = np.where(passed, 0.5 ** (rank / PICKUP_HALF_LIFE_CONCERTS), 0.0)[::-1]
-    return ((weight * sold).sum(axis=0) + PICKUP_STRENGTH) / (
-        (weight * expected).sum(axis=0) + PICKUP_STRENGTH
-    )
+    return ((weight * sold).sum(axis=0) + PICKUP_STRENGTH) / ((weight * expected).sum(axis=0) + PICKUP_STRENGTH)
 
 
 def prior_path(knowledge: Knowledge, origin: Origin, horizon: int) -> tuple[Floats, Floats, Floats]:
@@ -118,9 +116,7 @@ def pickup_path(knowledge: Knowledge, prior_future: Floats) -> Floats:
     return prior_future * knowledge.pickup_ratio[columns][None, :]
 
 
-def shrinkage_path(
-    origin: Origin, prior_future: Floats, prior_past: Floats, alpha: float, memory: float
-) -> Floats:
+def shrinkage_path(origin: Origin, prior_future: Floats, prior_past: Floats, alpha: float, memory: float) -> Floats:
     """Return the Gamma-Poisson model: own recent sales shrunk to the prior.
 
     factor = (alpha + sum memory^age y) / (alpha + sum memory^age expected), over open days.

@@ -140,9 +140,7 @@ def choose_segmentation(origin: Origin, finished: Ints) -> tuple[Segmentation, F
     return best, bounds
 
 
-def segment_labels(
-    origin: Origin, segmentation: Segmentation, length_bounds: Floats
-) -> npt.NDArray[np.object_]:
+def segment_labels(origin: Origin, segmentation: Segmentation, length_bounds: Floats) -> npt.NDArray[np.object_]:
     """Return a text label per concert, such as "country=KR" or "length_of_sale=2"."""
     count = len(origin.days_to_show)
     if segmentation == "none":

@@ -69,7 +69,7 @@ class ForecastOptions:
         origins: At most so many past as-of dates are replayed to choose the blend and calibrate intervals.
     """
 
-    engine: Engine = "stan"
+    engine: Engine = "map"
     processes: int = 1
     pool_limit: int = 1500
     origins: int = 26

@@ -72,9 +72,7 @@ def fit_prior(origin: Origin, rows: Ints, log_level: Floats, as_of: int) -> Leve
     return LevelPrior(mean, scale, coefficients, effects, season, len(rows))
 
 
-def _effects(
-    concerts: Concerts, rows: Ints, residual: Floats, weight: Floats
-) -> dict[str, dict[object, float]]:
+def _effects(concerts: Concerts, rows: Ints, residual: Floats, weight: Floats) -> dict[str, dict[object, float]]:
     """Shrunken mean residual per group, one kind of group after the other."""
     effects: dict[str, dict[object, float]] = {}
     for name in EFFECTS:

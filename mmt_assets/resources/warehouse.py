@@ -2,10 +2,11 @@
 
 from contextlib import AbstractContextManager
 from pathlib import Path
+from typing import Literal
 
 import dagster as dg
 
-from mmt_assets.warehouse import DuckDBWarehouse
+from mmt_assets.warehouse import DuckDBWarehouse, WarehouseError
 from mmt_assets.warehouse.duckdb import DuckDBSession
 from mmt_assets.worker.job import WarehouseAddress
 
@@ -16,13 +17,19 @@ class WarehouseResource(dg.ConfigurableResource):
     Attributes:
         path: The file.
         busy_timeout: Seconds to wait for another process to let go of it.
+        engine: Kind of warehouse; definitions load with either, so that a graph can be looked at anywhere.
     """
 
     path: str
+    engine: Literal["duckdb", "bigquery"] = "duckdb"
     busy_timeout: float = 120.0
 
     def open(self, *, source: str | None = None, read_only: bool = False) -> AbstractContextManager[DuckDBSession]:
         """Open a session, see `mmt_assets.warehouse.Warehouse.open`."""
+        if self.engine != "duckdb":
+            raise WarehouseError(
+                "MMT_ENV=gcp has no warehouse yet: this version stores in DuckDB alone. Run with MMT_ENV=local."
+            )
         return DuckDBWarehouse(Path(self.path), self.busy_timeout).open(source=source, read_only=read_only)
 
     def exists(self) -> bool:

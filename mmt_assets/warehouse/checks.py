@@ -4,7 +4,7 @@ from dataclasses import dataclass
 
 from mmt_assets.contracts import Column, TableContract
 from mmt_assets.warehouse.compose import Fragment, column, columns, compose, join, parameter, table
-from mmt_assets.warehouse.protocol import Statement, Value
+from mmt_assets.warehouse.protocol import Slice, Statement, Value
 
 
 @dataclass(frozen=True)
@@ -68,6 +68,29 @@ def examples(contract: TableContract, staged: str, violation: Violation) -> Stat
         condition=violation.condition,
     )
     return Statement(sql, violation.parameters)
+
+
+def stored_violations(contract: TableContract, part: Slice) -> Statement:
+    """Query of one row: how many stored rows of a slice have a null where none may be, and break each rule.
+
+    Its columns are `no_nulls` and the names of the contract's rules.
+    """
+    nulls = join(" OR ", (compose("{name} IS NULL", name=column(c.name)) for c in contract.columns if c.required))
+    # Rules are literals of the contracts.
+    conditions = {"no_nulls": nulls, **{rule.name: Fragment(rule.violated_when) for rule in contract.rules}}
+    counts = (
+        compose("COUNTIF({condition}) AS {name}", condition=condition, name=column(name))
+        for name, condition in conditions.items()
+        if condition
+    )
+    inside = part.condition(contract)
+    sql = compose(
+        "SELECT {counts} FROM {stored} WHERE {inside}",
+        counts=join(", ", counts),
+        stored=table(contract.table),
+        inside=Fragment(inside.sql),
+    )
+    return Statement(sql, inside.parameters)
 
 
 def duplicate_keys(contract: TableContract, staged: str) -> Statement:

@@ -35,7 +35,7 @@ def read_header(path: Path, required: tuple[str, ...]) -> CSVHeader:
         # A byte order mark is no part of the first name.
         with path.open(encoding="utf-8-sig", newline="") as lines:
             try:
-                first = next(csv.reader(lines, delimiter=delimiter, strict=True), [])
+                first = next(csv.reader(lines, delimiter=delimiter), [])
             except csv.Error as error:
                 raise SourceError(f"{path}: the header cannot be read: {error}") from error
         headers.append(CSVHeader(tuple(first), delimiter))

@@ -4,6 +4,7 @@ Rows are first cast into the temporary table `incoming` and held against their c
 touched. DuckDB's own primary keys are no help here: deleting and inserting one key in one transaction fails.
 """
 
+from contextlib import suppress
 from typing import TYPE_CHECKING
 
 import duckdb
@@ -95,7 +96,9 @@ def _stage_rows(session: "DuckDBSession", contract: TableContract, rows: pd.Data
         raise WarehouseError(f"{contract.table}: rows cannot be read: {error}; nothing was written{text}") from error
     finally:
         if frame is not None:
-            session.connection.unregister("incoming_frame")
+            # After an error the transaction is aborted, and its rollback takes the registration along.
+            with suppress(duckdb.TransactionException):
+                session.connection.unregister("incoming_frame")
 
 
 def _check_contract(session: "DuckDBSession", contract: TableContract) -> None:

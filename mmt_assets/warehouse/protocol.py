@@ -96,8 +96,8 @@ class Slice:
             if contract.partition_column is None:
                 raise ValueError(f"{contract.table} has no partition column to slice by")
             day = column(contract.partition_column)
-            undated = " OR {day} IS NULL" if self.undated else ""
-            clauses.append(compose("({day} BETWEEN @slice_first AND @slice_last" + undated + ")", day=day))
+            dated = compose("{day} BETWEEN @slice_first AND @slice_last", day=day)
+            clauses.append(compose("({dated} OR {day} IS NULL)", dated=dated, day=day) if self.undated else dated)
             parameters |= {"slice_first": self.first, "slice_last": self.last}
         if self.group is not None:
             name, value = self.group

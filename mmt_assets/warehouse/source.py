@@ -177,6 +177,13 @@ def _copy_file(
     return tuple(name for position, name in enumerate(names) if position not in positions.values())
 
 
+def _told(error: Exception) -> str:
+    """What is wrong and where: without advice about options, and without the line, which may name a fan."""
+    told = str(error).partition("Possible")[0].strip()
+    where, line, rest = told.partition("\nOriginal Line")
+    return f"{where}: {rest.splitlines()[-1]}" if line else told[:500]
+
+
 def attach(connection: duckdb.DuckDBPyConnection, directory: Path, source: SourceTable) -> AttachedTable:
     """Copy a source table's columns, as text, to the temporary table `source_<table>`.
 
@@ -199,11 +206,9 @@ def attach(connection: duckdb.DuckDBPyConnection, directory: Path, source: Sourc
                 raise SourceError(f"{path} is empty (0 bytes); expected {path.suffix[1:]} data with a header")
             ignored.update(_copy_file(connection, directory, path, source))
         except (duckdb.Error, OSError, UnicodeDecodeError) as error:
-            # Of DuckDB's message only what is wrong and where; the rest is advice about options.
-            told = str(error).partition("Possible")[0][:500].strip()
             raise SourceError(
-                f"{path} cannot be read as {path.suffix[1:]}: {told}\nMend the file, or write it again as UTF-8 CSV "
-                "(RFC 4180, one kind of line ending) or Parquet."
+                f"{path} cannot be read as {path.suffix[1:]}: {_told(error)}\n"
+                "Mend the file, or write it again as UTF-8 CSV (RFC 4180, one kind of line ending) or Parquet."
             ) from error
     probe = compose("SELECT 1 FROM {copy} LIMIT 1", copy=copy)
     if not SHAPES[source].optional_table and not connection.execute(probe).fetchone():

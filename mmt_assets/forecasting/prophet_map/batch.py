@@ -4,6 +4,7 @@ from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from enum import IntEnum
+from itertools import pairwise
 from statistics import NormalDist
 
 import numpy as np
@@ -190,7 +191,7 @@ def _in_threads(work: Callable[[int, int], None], offsets: NDArray[np.int64], wo
     marks = np.searchsorted(offsets, np.linspace(0, offsets[-1], 4 * workers + 1)[1:-1])
     edges = [0, *(int(mark) for mark in marks), n]
     with ThreadPoolExecutor(workers) as pool:
-        for done in [pool.submit(work, *edge) for edge in zip(edges[:-1], edges[1:], strict=True)]:
+        for done in [pool.submit(work, *edge) for edge in pairwise(edges)]:
             done.result()
 
 

@@ -20,6 +20,7 @@ SCALE_OFF, SCALE_ON, SCALE_AUTO = 0, 1, 2
 
 _VARIANCE_FLOOR = 1e-18  # (1e-9)^2: forecaster.py fit() sets sigma_obs = 1e-9 on a constant series
 _TREND_PRIOR = 1 / 25.0  # prophet.stan: k, m ~ normal(0, 5)
+_CAP_LIMIT = 1e60  # a capacity further than this from the values says nothing, and its square would overflow
 _QUADRATIC_LIMIT = 100
 _NONLINEAR_LIMIT = 400
 _EXCESS_LIMIT = 3.0
@@ -84,7 +85,7 @@ class Problem(NamedTuple):
 
 
 @njit(cache=True, nogil=True)
-def _curve(growth, t, k, m, delta, changepoints, count):
+def _curve(growth: int, t: float, k: float, m: float, delta: Floats, changepoints: Floats, count: int) -> float:
     """Trend before the link: flat m, linear kt + m, logistic k(t - m), plus sum delta_j (t - s_j)+."""
     if growth == FLAT:
         return m
@@ -97,7 +98,7 @@ def _curve(growth, t, k, m, delta, changepoints, count):
 
 
 @njit(cache=True, nogil=True)
-def _sigmoid(z):
+def _sigmoid(z: float) -> float:
     if z >= 0:
         return 1 / (1 + np.exp(-z))
     e = np.exp(z)
@@ -105,7 +106,7 @@ def _sigmoid(z):
 
 
 @njit(cache=True, nogil=True)
-def _fill_trend(problem, theta, z):
+def _fill_trend(problem: Problem, theta: Floats, z: Floats) -> None:
     """`_curve` on every row in one sweep, carrying slope and intercept from changepoint to changepoint."""
     first = 2 + problem.scales.size
     slope, intercept, passed = theta[0], theta[1], 0
@@ -122,7 +123,7 @@ def _fill_trend(problem, theta, z):
 
 
 @njit(cache=True, nogil=True)
-def _fill_effects(problem, theta, factor, term):
+def _fill_effects(problem: Problem, theta: Floats, factor: Floats, term: Floats) -> None:
     """1 + X_m beta and X_a beta on every row."""
     factor[:] = 1.0
     term[:] = 0.0
@@ -134,7 +135,7 @@ def _fill_effects(problem, theta, factor, term):
 
 
 @njit(cache=True, nogil=True)
-def _evaluate(problem, theta, residual):
+def _evaluate(problem: Problem, theta: Floats, residual: Floats) -> float:
     """Fill y - trend * (1 + X_m beta) - X_a beta and return the sum of its squares."""
     rows = problem.t.size
     factor, term = np.empty(rows), np.empty(rows)
@@ -151,7 +152,7 @@ def _evaluate(problem, theta, residual):
 
 
 @njit(cache=True, nogil=True)
-def _fill_jacobian(problem, theta, jacobian):
+def _fill_jacobian(problem: Problem, theta: Floats, jacobian: Floats) -> None:
     """Fill `jacobian` (parameters x rows) with the derivatives of the fitted values at theta."""
     rows, columns = problem.t.size, problem.scales.size
     slope, trend, term = np.empty(rows), np.empty(rows), np.empty(rows)
@@ -176,7 +177,7 @@ def _fill_jacobian(problem, theta, jacobian):
 
 
 @njit(cache=True, nogil=True, fastmath={"reassoc", "contract"})
-def _dot(x, y):
+def _dot(x: Floats, y: Floats) -> float:
     """Sum of products, vectorised: the compiler chooses the order of summation, once for all."""
     total = 0.0
     for i in range(x.size):
@@ -185,7 +186,7 @@ def _dot(x, y):
 
 
 @njit(cache=True, nogil=True)
-def _normal_equations(problem, jacobian, target, gram, projection):
+def _normal_equations(problem: Problem, jacobian: Floats, target: Floats, gram: Floats, projection: Floats) -> None:
     """Fill the lower triangle of JJ' and J target; the row of a changepoint is zero up to its day."""
     size, first = jacobian.shape[0], 2 + problem.scales.size
     begin = 0
@@ -200,13 +201,13 @@ def _normal_equations(problem, jacobian, target, gram, projection):
 
 
 @njit(cache=True, nogil=True)
-def _noise_variance(squares, rows):
+def _noise_variance(squares: float, rows: int) -> float:
     """Minimise rows*log(s) + squares/(2 s^2) + 2 s^2 (sigma_obs ~ normal(0, 0.5)) over s; returns s^2."""
     return max(2 * squares / (rows + np.sqrt(rows * rows + 16 * squares)), _VARIANCE_FLOOR)
 
 
 @njit(cache=True, nogil=True)
-def _negative_log_posterior(problem, squares, variance, theta):
+def _negative_log_posterior(problem: Problem, squares: float, variance: float, theta: Floats) -> float:
     """prophet.stan's model block, constants dropped as Stan's `~` drops them."""
     columns = problem.scales.size
     value = 0.5 * _TREND_PRIOR * (theta[0] ** 2 + theta[1] ** 2) + 2 * variance
@@ -219,11 +220,14 @@ def _negative_log_posterior(problem, squares, variance, theta):
 
 
 @njit(cache=True, nogil=True)
-def _eliminate(matrix, smooth, column):
+def _eliminate(matrix: Floats, smooth: int, column: Floats) -> None:
     """Cholesky of the first `smooth` columns in place; the rest becomes the Schur complement."""
     size = matrix.shape[0]
+    least = np.empty(smooth)
     for j in range(smooth):
-        pivot = np.sqrt(max(matrix[j, j], 1e-30))
+        least[j] = max(1e-15 * matrix[j, j], _VARIANCE_FLOOR**2)  # columns alike up to rounding
+    for j in range(smooth):
+        pivot = np.sqrt(max(matrix[j, j], least[j]))
         matrix[j, j] = pivot
         for i in range(j + 1, size):
             matrix[i, j] /= pivot
@@ -237,7 +241,9 @@ def _eliminate(matrix, smooth, column):
 
 
 @njit(cache=True, nogil=True)
-def _solve_active(matrix, offset, right, active, count, factor, x):
+def _solve_active(
+    matrix: Floats, offset: int, right: Floats, active: Integers, count: int, factor: Floats, x: Floats
+) -> None:
     """Solve matrix[active, active] x = right[active] by Cholesky (lower triangle, shifted by `offset`)."""
     for i in range(count):
         for j in range(i + 1):
@@ -257,7 +263,9 @@ def _solve_active(matrix, offset, right, active, count, factor, x):
 
 
 @njit(cache=True, nogil=True)
-def _most_violated(matrix, offset, linear, penalty, delta, sign):
+def _most_violated(
+    matrix: Floats, offset: int, linear: Floats, penalty: float, delta: Floats, sign: Floats
+) -> tuple[int, float]:
     """Zero coefficient whose gradient exceeds the penalty most, and the sign it should take; -1 if none."""
     size = delta.size
     worst, direction, limit = -1, 0.0, penalty * (1 + 1e-10)
@@ -276,7 +284,7 @@ def _most_violated(matrix, offset, linear, penalty, delta, sign):
 
 
 @njit(cache=True, nogil=True)
-def _descend_active(matrix, offset, linear, penalty, delta, sign):
+def _descend_active(matrix: Floats, offset: int, linear: Floats, penalty: float, delta: Floats, sign: Floats) -> None:
     """Minimise over the coefficients with a sign; one that would change sign stops at zero and leaves."""
     size = delta.size
     active = np.empty(size, np.int64)
@@ -305,7 +313,7 @@ def _descend_active(matrix, offset, linear, penalty, delta, sign):
 
 
 @njit(cache=True, nogil=True)
-def _lasso(matrix, offset, linear, penalty, delta):
+def _lasso(matrix: Floats, offset: int, linear: Floats, penalty: float, delta: Floats) -> None:
     """Minimise d'Md/2 - linear'd + penalty |d|_1 exactly by an active set, starting from `delta`."""
     sign = np.sign(delta)
     for _ in range(4 * delta.size + 4):  # each round adds one coefficient; rounding alone could cycle
@@ -317,7 +325,9 @@ def _lasso(matrix, offset, linear, penalty, delta):
 
 
 @njit(cache=True, nogil=True)
-def _minimise_penalised(matrix, linear, smooth, penalty, theta, column):
+def _minimise_penalised(
+    matrix: Floats, linear: Floats, smooth: int, penalty: float, theta: Floats, column: Floats
+) -> None:
     """Minimise theta'M theta/2 - linear'theta + penalty |delta|_1; overwrites matrix, linear and theta."""
     size = theta.size
     _eliminate(matrix, smooth, column)
@@ -335,7 +345,16 @@ def _minimise_penalised(matrix, linear, smooth, penalty, theta, column):
 
 
 @njit(cache=True, nogil=True)
-def _load(gram, projection, problem, variance, damping, theta, matrix, linear):
+def _load(
+    gram: Floats,
+    projection: Floats,
+    problem: Problem,
+    variance: float,
+    damping: float,
+    theta: Floats,
+    matrix: Floats,
+    linear: Floats,
+) -> None:
     """Quadratic model at one variance: J'J + variance * priors + proximal damping around theta."""
     size, smooth = theta.size, 2 + problem.scales.size
     largest = 0.0
@@ -355,7 +374,9 @@ def _load(gram, projection, problem, variance, damping, theta, matrix, linear):
 
 
 @njit(cache=True, nogil=True)
-def _next_log_variance(u, image, previous_u, previous_image, low, high):
+def _next_log_variance(
+    u: float, image: float, previous_u: float, previous_image: float, low: float, high: float
+) -> float:
     """Secant step towards the fixed point of u -> image(u), kept inside the bracket."""
     step = image - u
     if u != previous_u:
@@ -367,7 +388,7 @@ def _next_log_variance(u, image, previous_u, previous_image, low, high):
 
 
 @njit(cache=True, nogil=True)
-def _fit_quadratic(problem, theta):
+def _fit_quadratic(problem: Problem, theta: Floats) -> tuple[float, int]:
     """Fitted values linear in theta: fixed point of the noise variance around one exact L1 solve."""
     rows, size = problem.t.size, theta.size
     jacobian, residual = np.empty((size, rows)), np.empty(rows)
@@ -375,7 +396,7 @@ def _fit_quadratic(problem, theta):
     projection, linear, column = np.empty(size), np.empty(size), np.empty(size)
     _fill_jacobian(problem, theta, jacobian)
     _normal_equations(problem, jacobian, problem.y, gram, projection)
-    u = np.log(_noise_variance(_evaluate(problem, theta, residual), rows))
+    u = 0.0  # forecaster.py, calculate_initial_params(): sigma_obs = 1; from above, the widest mode comes first
     previous_u, previous_image, low, high = u, u, -np.inf, np.inf
     gap = np.inf
     for _ in range(_QUADRATIC_LIMIT):
@@ -397,7 +418,9 @@ def _fit_quadratic(problem, theta):
 
 
 @njit(cache=True, nogil=True)
-def _line_search(problem, theta, target, value, trial, residual):
+def _line_search(
+    problem: Problem, theta: Floats, target: Floats, value: float, trial: Floats, residual: Floats
+) -> tuple[float, float, float]:
     """Shorten the step from theta to target until the objective falls; step 0 when it does not."""
     step = 1.0
     for _ in range(6):
@@ -413,7 +436,7 @@ def _line_search(problem, theta, target, value, trial, residual):
 
 
 @njit(cache=True, nogil=True)
-def _fit_nonlinear(problem, theta):
+def _fit_nonlinear(problem: Problem, theta: Floats) -> tuple[float, int]:
     """Levenberg-Marquardt on the mean, closed form for the noise, exact active set for the L1."""
     rows, size = problem.t.size, theta.size
     jacobian, residual = np.empty((size, rows)), np.empty(rows)
@@ -454,7 +477,7 @@ def _fit_nonlinear(problem, theta):
 
 
 @njit(cache=True, nogil=True)
-def _initial_trend(problem):
+def _initial_trend(problem: Problem) -> tuple[float, float]:
     """forecaster.py: linear_growth_init, logistic_growth_init, flat_growth_init; returns k, m."""
     first, last = problem.y[0], problem.y[-1]
     if problem.growth == FLAT:
@@ -471,7 +494,7 @@ def _initial_trend(problem):
 
 
 @njit(cache=True, nogil=True)
-def _place_changepoints(t, n_changepoints, changepoint_range, places):
+def _place_changepoints(t: Floats, n_changepoints: int, changepoint_range: float, places: Floats) -> int:
     """forecaster.py: set_changepoints(); returns how many. None stands for Prophet's dummy at zero."""
     usable = int(np.floor(t.size * changepoint_range))
     count = min(n_changepoints, usable - 1)
@@ -484,7 +507,7 @@ def _place_changepoints(t, n_changepoints, changepoint_range, places):
 
 
 @njit(cache=True, nogil=True)
-def _standardisation(x, rule):
+def _standardisation(x: Floats, rule: int) -> tuple[float, float]:
     """forecaster.py: initialize_scales(); returns mean and sample standard deviation, or 0 and 1."""
     binary = True
     for value in x:
@@ -498,7 +521,9 @@ def _standardisation(x, rule):
 
 
 @njit(cache=True, nogil=True)
-def _fill_design(model, rows, begin, end, center, spread, design):
+def _fill_design(
+    model: Model, rows: Rows, begin: int, end: int, center: Floats, spread: Floats, design: Floats
+) -> None:
     """Fourier columns from the shared table, then regressors as (x - center) / spread."""
     fourier = model.seasonal.shape[1]
     for i in range(begin, end):
@@ -509,11 +534,13 @@ def _fill_design(model, rows, begin, end, center, spread, design):
 
 
 @njit(cache=True, nogil=True)
-def _problem(model, rows, scales, s, y_scale, estimates):
+def _problem(model: Model, rows: Rows, scales: Floats, s: int, y_scale: float, estimates: Estimates) -> Problem:
     """One series in scaled units, with the scales and changepoints that `estimates` holds for it."""
     begin, end = rows.offsets[s], rows.offsets[s + 1]
     t = (rows.days[begin:end] - estimates.start[s]) / estimates.t_scale[s]
-    cap = rows.cap[begin:end] / y_scale if model.growth == LOGISTIC else np.empty(0)
+    cap = np.empty(end - begin if model.growth == LOGISTIC else 0)
+    for i in range(cap.size):
+        cap[i] = min(max(rows.cap[begin + i] / y_scale, 1 / _CAP_LIMIT), _CAP_LIMIT)
     design = np.empty((scales.shape[1], end - begin))
     _fill_design(model, rows, begin, end, estimates.center[s], estimates.spread[s], design)
     count = 0 if model.growth == FLAT else estimates.n_changepoints[s]
@@ -524,7 +551,7 @@ def _problem(model, rows, scales, s, y_scale, estimates):
 
 
 @njit(cache=True, nogil=True)
-def _set_scales(model, rows, s, estimates):
+def _set_scales(model: Model, rows: Rows, s: int, estimates: Estimates) -> None:
     """forecaster.py: initialize_scales() and set_changepoints() of one series with at least one row."""
     begin, end = rows.offsets[s], rows.offsets[s + 1]
     largest = np.abs(rows.values[begin:end]).max()
@@ -542,7 +569,7 @@ def _set_scales(model, rows, s, estimates):
 
 
 @njit(cache=True, nogil=True)
-def _fit_series(model, rows, scales, s, estimates):
+def _fit_series(model: Model, rows: Rows, scales: Floats, s: int, estimates: Estimates) -> None:
     """Maximum a posteriori estimate of one series."""
     count = rows.offsets[s + 1] - rows.offsets[s]
     if count == 0:
@@ -569,14 +596,14 @@ def _fit_series(model, rows, scales, s, estimates):
 
 
 @njit(cache=True, nogil=True)
-def fit_range(model, rows, scales, first, last, estimates):
+def fit_range(model: Model, rows: Rows, scales: Floats, first: int, last: int, estimates: Estimates) -> None:
     """Fit the series first <= s < last of a batch into `estimates`."""
     for s in range(first, last):
         _fit_series(model, rows, scales, s, estimates)
 
 
 @njit(cache=True, nogil=True)
-def log_posterior_range(model, rows, scales, estimates, result):
+def log_posterior_range(model: Model, rows: Rows, scales: Floats, estimates: Estimates, result: Floats) -> None:
     """Log posterior of every series at the parameters that `estimates` holds."""
     for s in range(result.size):
         if rows.offsets[s + 1] == rows.offsets[s]:
@@ -593,7 +620,7 @@ def log_posterior_range(model, rows, scales, estimates, result):
 
 
 @njit(cache=True, nogil=True)
-def _shock_moments(horizon, rate, scale, step):
+def _shock_moments(horizon: float, rate: float, scale: float, step: float) -> tuple[float, float]:
     """Variance and fourth cumulant of the future z, `horizon` days past the last row.
 
     forecaster.py, _make_trend_shift_matrix(): on each day a slope change happens with probability `rate`
@@ -607,7 +634,7 @@ def _shock_moments(horizon, rate, scale, step):
 
 
 @njit(cache=True, nogil=True)
-def _bent(normal_quantile, fourth, variance):
+def _bent(normal_quantile: float, fourth: float, variance: float) -> float:
     """Quantile in standard deviations, by Cornish-Fisher; the excess kurtosis is bounded to stay monotone."""
     if variance <= 0:
         return normal_quantile
@@ -616,7 +643,7 @@ def _bent(normal_quantile, fourth, variance):
 
 
 @njit(cache=True, nogil=True)
-def _sigmoid_moments(z, root):
+def _sigmoid_moments(z: float, root: float) -> tuple[float, float]:
     """Mean and variance of sigmoid(z + e), e ~ normal(0, root^2), by five-point Gauss-Hermite quadrature."""
     near, far = 1.355626179974266 * root, 2.8569700138728056 * root
     center, inner, outer = 8 / 15, 0.2220759220056126, 0.01125741132772072
@@ -627,7 +654,15 @@ def _sigmoid_moments(z, root):
 
 
 @njit(cache=True, nogil=True)
-def _linear_row(center, reach, z_variance, z_fourth, noise, normal_quantiles, quantiles):
+def _linear_row(
+    center: float,
+    reach: float,
+    z_variance: float,
+    z_fourth: float,
+    noise: float,
+    normal_quantiles: Floats,
+    quantiles: Floats,
+) -> float:
     """Quantiles and sd where the deviation of z counts `reach` times: noise + slope changes, symmetric."""
     total = noise + reach**2 * z_variance
     sd = np.sqrt(total)
@@ -637,7 +672,16 @@ def _linear_row(center, reach, z_variance, z_fourth, noise, normal_quantiles, qu
 
 
 @njit(cache=True, nogil=True)
-def _logistic_row(center, reach, z, z_variance, z_fourth, noise, normal_quantiles, quantiles):
+def _logistic_row(
+    center: float,
+    reach: float,
+    z: float,
+    z_variance: float,
+    z_fourth: float,
+    noise: float,
+    normal_quantiles: Floats,
+    quantiles: Floats,
+) -> float:
     """The same through the sigmoid, centred on its mean as forecaster.py, _logistic_uncertainty() does.
 
     A quantile joins that of the trend and that of the noise as root of the sum of squares: exact when
@@ -656,7 +700,16 @@ def _logistic_row(center, reach, z, z_variance, z_fourth, noise, normal_quantile
 
 
 @njit(cache=True, nogil=True)
-def _forecast_series(model, rows, estimates, s, normal_quantiles, mean, sd, quantiles):
+def _forecast_series(
+    model: Model,
+    rows: Rows,
+    estimates: Estimates,
+    s: int,
+    normal_quantiles: Floats,
+    mean: Floats,
+    sd: Floats,
+    quantiles: Floats,
+) -> None:
     begin, end = rows.offsets[s], rows.offsets[s + 1]
     columns = estimates.beta.shape[1]
     design = np.empty((columns, end - begin))
@@ -682,7 +735,7 @@ def _forecast_series(model, rows, estimates, s, normal_quantiles, mean, sd, quan
         horizon = days - estimates.t_scale[s] - (1 if logistic else 0)
         variance, fourth = _shock_moments(max(horizon, 0.0), rate, scale, step)
         if logistic:
-            reach = factor * rows.cap[i] / y_scale
+            reach = factor * min(max(rows.cap[i] / y_scale, 1 / _CAP_LIMIT), _CAP_LIMIT)
             center = reach * _sigmoid(z) + term
             spread = _logistic_row(center, reach, z, variance, fourth, noise, normal_quantiles, quantiles[i])
         else:
@@ -693,7 +746,17 @@ def _forecast_series(model, rows, estimates, s, normal_quantiles, mean, sd, quan
 
 
 @njit(cache=True, nogil=True)
-def forecast_range(model, rows, estimates, first, last, normal_quantiles, mean, sd, quantiles):
+def forecast_range(
+    model: Model,
+    rows: Rows,
+    estimates: Estimates,
+    first: int,
+    last: int,
+    normal_quantiles: Floats,
+    mean: Floats,
+    sd: Floats,
+    quantiles: Floats,
+) -> None:
     """Forecast the series first <= s < last; `rows` are the days asked for."""
     for s in range(first, last):
         _forecast_series(model, rows, estimates, s, normal_quantiles, mean, sd, quantiles)

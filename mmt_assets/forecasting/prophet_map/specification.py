@@ -11,6 +11,8 @@ Mode = Literal["additive", "multiplicative"]
 
 # pandas' nanosecond timestamps, which stock Prophet needs, reach this many days from 1970-01-01.
 DAY_LIMIT = 106_751
+# Squares of numbers within these bounds neither overflow nor vanish.
+MAGNITUDE_LIMIT = 1e60
 
 
 @dataclass(frozen=True)
@@ -49,6 +51,10 @@ class Regressor:
     mode: Mode = "additive"
 
 
+def _usable_scale(scale: float) -> bool:
+    return 1 / MAGNITUDE_LIMIT <= scale <= MAGNITUDE_LIMIT
+
+
 @dataclass(frozen=True)
 class ProphetSpec:
     """Prophet's model, shared by every series of a batch.
@@ -79,8 +85,8 @@ class ProphetSpec:
         if len(set(names)) < len(names):
             raise ValueError(f"component names must differ, got {names}")
         scales = [part.prior_scale for part in (*self.seasonalities, *self.regressors)]
-        if not all(0 < scale < np.inf for scale in (*scales, self.changepoint_prior_scale)):
-            raise ValueError("prior scales must be positive and finite")
+        if not all(_usable_scale(scale) for scale in (*scales, self.changepoint_prior_scale)):
+            raise ValueError(f"prior scales must lie between {1 / MAGNITUDE_LIMIT} and {MAGNITUDE_LIMIT}")
         if any(part.fourier_order < 1 or not 0 < part.period < np.inf for part in self.seasonalities):
             raise ValueError("a seasonality needs fourier_order >= 1 and a positive period")
         if self.n_changepoints < 0 or not 0 <= self.changepoint_range <= 1:
@@ -152,8 +158,10 @@ class SeriesBatch:
         finite = np.isfinite(array) | np.isnan(array) if name == "values" else np.isfinite(array)
         if not finite.all():
             raise ValueError(f"{name} holds numbers that are not finite")
-        if "scales" in name and not (array > 0).all():
-            raise ValueError(f"{name} must be positive")
+        if name == "regressors" and (np.abs(array) > MAGNITUDE_LIMIT).any():
+            raise ValueError(f"regressors must not exceed {MAGNITUDE_LIMIT} in size")
+        if "scales" in name and not ((array >= 1 / MAGNITUDE_LIMIT) & (array <= MAGNITUDE_LIMIT)).all():
+            raise ValueError(f"{name} must lie between {1 / MAGNITUDE_LIMIT} and {MAGNITUDE_LIMIT}")
         object.__setattr__(self, name, array)
 
     @property

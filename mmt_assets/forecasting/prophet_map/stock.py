@@ -56,14 +56,11 @@ def series_frame(spec: ProphetSpec, batch: SeriesBatch, index: int) -> pd.DataFr
         index: Which series.
     """
     rows = slice(int(batch.offsets[index]), int(batch.offsets[index + 1]))
+    regressors = () if batch.regressors is None else batch.regressors.T
+    named = zip(("y", "cap"), (batch.values, batch.cap), strict=True)  # noqa: PD011  not a frame
     columns: dict[str, Any] = {"ds": batch.days[rows].astype("datetime64[D]").astype("datetime64[ns]")}
-    if batch.values is not None:
-        columns["y"] = batch.values[rows]
-    if batch.cap is not None:
-        columns["cap"] = batch.cap[rows]
-    if batch.regressors is not None:
-        for place, part in enumerate(spec.regressors):
-            columns[part.name] = batch.regressors[rows, place]
+    columns |= {name: column[rows] for name, column in named if column is not None}
+    columns |= {part.name: column[rows] for part, column in zip(spec.regressors, regressors, strict=True)}
     return pd.DataFrame(columns)
 
 

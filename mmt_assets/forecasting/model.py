@@ -1,0 +1,301 @@
+"""The forecast of every active concert as of one day, from the pool of all concerts known on that day."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from datetime import date
+
+import numpy as np
+import pandas as pd
+
+from mmt_assets.forecasting import components, outlook
+from mmt_assets.forecasting.blend import Blend, default_blend, fit_blend
+from mmt_assets.forecasting.comparables import Pace, finished_part, pace
+from mmt_assets.forecasting.curves import choose_segmentation, curves_frame
+from mmt_assets.forecasting.history import WINDOW_DAYS, Origin, at_origin, build_history
+from mmt_assets.forecasting.inputs import (
+    NO_DAY,
+    Bools,
+    Concerts,
+    Floats,
+    ForecastInputs,
+    ForecastOptions,
+    ForecastResult,
+    Ints,
+    Sales,
+    dates,
+    epoch_day,
+    read_concerts,
+    read_sales,
+)
+from mmt_assets.forecasting.intervals import ErrorPool, no_errors, pool_errors
+from mmt_assets.forecasting.replay import OFFSET, Paths, model_paths, replay
+
+CONCERTS_PER_CHUNK = 500
+ACTIVE_IN_POOL = 500
+MAX_DAYS_AHEAD = 1100
+SPECULATIVE_SALE_DAYS = 2
+DATE_COLUMNS = ("sell_out_date",)
+OUTLOOK_COLUMNS = (
+    "concert_id",
+    "days_to_show",
+    "gross_sold",
+    "refunded",
+    "sold",
+    "capacity",
+    "sell_through_pct",
+    "final_p10",
+    "final_p50",
+    "final_p90",
+    "final_gross_p50",
+    "sell_out_probability",
+    "sell_out_date",
+    "pace_tickets",
+    "pace_pct",
+    "comparables",
+    "demand_fans",
+    "status_flag",
+    "method",
+    "method_reason",
+)
+
+
+@dataclass(frozen=True)
+class _Model:
+    """Everything learned from the pool."""
+
+    knowledge: components.Knowledge
+    shrinkage: tuple[float, float]
+    blend: Blend | None
+    errors: ErrorPool
+    phi: float
+    reason: str
+
+
+def forecast(
+    inputs: ForecastInputs,
+    as_of: date,
+    *,
+    options: ForecastOptions,
+    concert_ids: Sequence[str] | None = None,
+    progress: Callable[[int, int], None] | None = None,
+) -> ForecastResult:
+    """Forecast ticket sales of active concerts from what was known at the end of `as_of`.
+
+    A concert's forecast is the same whether it is asked for alone or with all others: the pool that teaches
+    the model never depends on `concert_ids`.
+
+    Args:
+        inputs: What was known; see `ForecastInputs`.
+        as_of: The business day; the first forecast day is the next one.
+        options: Engine and limits.
+        concert_ids: Concerts to forecast; None means every active one. A cancelled one may be named.
+        progress: Called with (concerts done, concerts in all).
+
+    Returns:
+        `ticket_sales`: concert_id, sales_date (as_of + 1 to the show), tickets_p10/p50/p90 (net of that day),
+        cumulative_tickets_p10/p50/p90 (net), cumulative_gross_tickets_p10/p50/p90.
+        `outlook`: one row per concert, columns `OUTLOOK_COLUMNS`. `booking_curves`: see `curves_frame`.
+
+    Raises:
+        ValueError: The frames are malformed, hold a sale after `as_of`, or a named concert cannot be forecast.
+    """
+    day = epoch_day(as_of)
+    concerts = read_concerts(inputs)
+    sales = read_sales(inputs, concerts, day)
+    targets = _targets(concerts, day, concert_ids)
+    model = _learn(concerts, sales, day, options)
+    pool = _pool(concerts, sales, day, options)
+    paths: list[pd.DataFrame] = []
+    rows: list[dict[str, object]] = []
+    for start in range(0, len(targets), CONCERTS_PER_CHUNK):
+        chunk = targets[start : start + CONCERTS_PER_CHUNK]
+        chunk_paths, chunk_rows = _forecast_chunk(concerts, sales, chunk, day, model, pool, options)
+        paths += chunk_paths
+        rows += chunk_rows
+        if progress is not None:
+            progress(start + len(chunk), len(targets))
+    if not paths:
+        paths = [outlook.path_frame("", outlook.complete_forecast(0.0, 0.0, np.nan), day)]
+    table = pd.DataFrame(rows, columns=list(OUTLOOK_COLUMNS))
+    table["sell_out_date"] = pd.to_datetime(table["sell_out_date"]).astype("datetime64[ns]")
+    return ForecastResult(pd.concat(paths, ignore_index=True), table, curves_frame(model.knowledge.curves))
+
+
+def _targets(concerts: Concerts, day: int, concert_ids: Sequence[str] | None) -> Ints:
+    """Return the rows to forecast, ordered by show date."""
+    ahead = concerts.show >= day
+    active = ahead & np.isin(concerts.status.astype(str), ("announced", "on_sale"))
+    if concert_ids is None:
+        return np.flatnonzero(active)
+    allowed = {
+        concert: row for row, concert in enumerate(concerts.ids) if ahead[row] and concerts.status[row] != "completed"
+    }
+    refused = sorted({str(concert) for concert in concert_ids if concert not in allowed})
+    if refused:
+        raise ValueError(f"concerts not known, without a show date, or finished as of the day: {refused[:5]}")
+    return np.array(sorted({allowed[concert] for concert in concert_ids}), dtype=np.int64)
+
+
+def _pool(concerts: Concerts, sales: Sales, day: int, options: ForecastOptions):  # noqa: ANN202
+    """Return the concerts that teach: the newest finished ones and the next active ones, not cancelled."""
+    fine = concerts.status.astype(str) != "cancelled"
+    finished = np.flatnonzero(fine & (concerts.show < day))[-options.pool_limit :]
+    active = np.flatnonzero(fine & (concerts.show >= day))[:ACTIVE_IN_POOL]
+    return build_history(concerts, sales, np.concatenate([finished, active]))
+
+
+def _learn(concerts: Concerts, sales: Sales, day: int, options: ForecastOptions) -> _Model:
+    history = _pool(concerts, sales, day, options)
+    sale_days = components.typical_sale_days(history, day)
+    done = finished_part(history, day)
+    whole = at_origin(done, day, sale_days)
+    segmentation = choose_segmentation(whole, np.flatnonzero(whole.gross > 0))
+    knowledge = components.learn(history, day, *segmentation)
+    past = replay(history, day, options.origins, segmentation, options.engine)
+    phi = components.dispersion(knowledge, history)
+    if past is None:
+        reason = f"only {knowledge.finished_count} finished concerts: nothing to calibrate on, wide intervals"
+        return _Model(knowledge, components.DEFAULT_SHRINKAGE, None, no_errors(), phi, reason)
+    blend, said = fit_blend(past, day)
+    reason = f"{len(past.show)} past forecasts of {len(np.unique(past.show))} show days"
+    return _Model(knowledge, past.shrinkage, blend, pool_errors(past, said, day), phi, reason)
+
+
+def _forecast_chunk(
+    concerts: Concerts,
+    sales: Sales,
+    chunk: Ints,
+    day: int,
+    model: _Model,
+    pool,
+    options: ForecastOptions,  # noqa: ANN001
+) -> tuple[list[pd.DataFrame], list[dict[str, object]]]:
+    history = build_history(concerts, sales, chunk, WINDOW_DAYS)
+    origin = at_origin(history, day, model.knowledge.typical_sale_days)
+    horizon = max(int(origin.days_to_show.max()), 1)
+    paths = model_paths(model.knowledge, origin, horizon, model.shrinkage, options.engine, processes=options.processes)
+    blend, log_said, central, reasons = _combine(model, origin, paths)
+    compared = _pace(model, origin, pool, day)
+    frames, rows = [], []
+    for i in range(len(chunk)):
+        one = _one_concert(model, origin, i, central, paths.kept, log_said)
+        if origin.days_to_show[i] > 0:
+            frames.append(outlook.path_frame(history.concerts.ids[i], one, day))
+        rows.append(_outlook_row(model, origin, i, one, compared, central, day))
+        rows[-1]["method"], rows[-1]["method_reason"] = blend[i], reasons[i]
+    return frames, rows
+
+
+def _combine(model: _Model, origin: Origin, paths: Paths) -> tuple[list[str], Floats, Floats, list[str]]:
+    """Return per concert the method, log(remaining + 2), the path that gives the days their shares, the reason."""
+    named = {name: path.copy() for name, path in paths.named.items()}
+    failed: Bools = np.zeros(len(origin.days_to_show), dtype=np.bool_)
+    for path in named.values():
+        bad = ~np.isfinite(path).all(axis=1)
+        failed |= bad
+        path[bad] = np.nan_to_num(named["prior"][bad], nan=0.0, posinf=0.0)
+    names = tuple(named) if model.blend is None else model.blend.names
+    logs = np.column_stack([np.log(named[name].sum(axis=1) + OFFSET) for name in names])
+    blend = model.blend or default_blend(names)
+    said = blend.predict(logs, origin.net, origin.age, origin.days_to_show)
+    methods = blend.champion(origin.days_to_show)
+    central = np.mean([named[name] for name in sorted(named)], axis=0)
+    if model.blend is None and model.knowledge.finished_count == 0:
+        said, methods = logs[:, names.index("shrinkage")], ["uninformed"] * len(said)
+        central = named["shrinkage"]
+    reasons = [model.reason] * len(said)
+    if model.blend is not None and "prophet_pooled" in named and "prophet_pooled" not in names:
+        # Not replayed, so its weight is not learned: the half that the measured blends gave it.
+        prophet = np.log(named["prophet_pooled"].sum(axis=1) + OFFSET)
+        said = (2 * said + prophet) / 3
+        methods = [f"{method}_prophet" for method in methods]
+    for i in np.flatnonzero(failed):
+        said[i] = np.log(named["prior"][i].sum() + OFFSET)
+        central[i], methods[i] = named["prior"][i], "prior"
+        reasons[i] = paths.failures.get(int(i), "a model gave no finite forecast")
+    return methods, said, central, reasons
+
+
+def _one_concert(
+    model: _Model, origin: Origin, i: int, central: Floats, kept: Floats, log_said: Floats
+) -> outlook.ConcertForecast:
+    concerts = origin.history.concerts
+    days = int(origin.days_to_show[i])
+    net, gross, capacity = float(origin.net[i]), float(origin.gross[i]), float(concerts.capacity[i])
+    if concerts.status[i] == "cancelled":
+        return outlook.cancelled_forecast(days, net, gross, capacity)
+    if days == 0:
+        return outlook.complete_forecast(net, gross, capacity)
+    return outlook.forecast_concert(
+        central[i, :days][::-1],
+        kept[i, :days][::-1],
+        log_said=float(log_said[i]),
+        net=net,
+        gross=gross,
+        capacity=capacity,
+        phi=model.phi,
+        pool=model.errors,
+    )
+
+
+def _pace(model: _Model, origin: Origin, pool, day: int) -> Pace:  # noqa: ANN001
+    done = finished_part(pool, day)
+    ended = at_origin(done, day, model.knowledge.typical_sale_days)
+    return pace(origin, _log_expected(model, origin), done, _log_expected(model, ended))
+
+
+def _log_expected(model: _Model, origin: Origin) -> Floats:
+    """Return the log of the final total expected before any sale."""
+    days_out = np.arange(max(int(origin.sale_days.max(initial=0)), WINDOW_DAYS) + 1)
+    shape = model.knowledge.curves.shape(origin, days_out)
+    return model.knowledge.log_level(origin, shape) + np.log(np.maximum(shape.sum(axis=1), 1e-6))
+
+
+def _outlook_row(
+    model: _Model,
+    origin: Origin,
+    i: int,
+    one: outlook.ConcertForecast,
+    compared: Pace,
+    central: Floats,
+    day: int,
+) -> dict[str, object]:
+    concerts = origin.history.concerts
+    net, capacity, days = float(origin.net[i]), float(concerts.capacity[i]), int(origin.days_to_show[i])
+    pace_tickets = float(compared.tickets[i])
+    pace_pct = 100 * net / pace_tickets if pace_tickets >= 1 else np.nan
+    sold_out_on = outlook.sell_out_day(one, capacity, day, net)
+    recent = origin.history.sold[i, days : days + outlook.STALLED_DAYS].sum()
+    flag = outlook.status_flag(
+        age=int(origin.age[i]),
+        recent=float(recent),
+        recent_expected=float(one.final_gross_p50 - origin.gross[i]) / max(days, 1) * outlook.STALLED_DAYS,
+        pace_pct=pace_pct,
+        net=net,
+        capacity=capacity,
+        chance=one.sell_out_probability,
+    )
+    if concerts.status[i] == "cancelled":
+        flag, sold_out_on = "cancelled", None
+    return {
+        "concert_id": concerts.ids[i],
+        "days_to_show": days,
+        "gross_sold": int(origin.gross[i]),
+        "refunded": int(origin.refunded[i]),
+        "sold": int(net),
+        "capacity": capacity,
+        "sell_through_pct": 100 * net / capacity,
+        "final_p10": one.final[0],
+        "final_p50": one.final[1],
+        "final_p90": one.final[2],
+        "final_gross_p50": one.final_gross_p50,
+        "sell_out_probability": one.sell_out_probability,
+        "sell_out_date": dates([NO_DAY if sold_out_on is None else sold_out_on])[0],
+        "pace_tickets": pace_tickets,
+        "pace_pct": pace_pct,
+        "comparables": compared.names[i],
+        "demand_fans": float(concerts.demand[i]),
+        "status_flag": flag,
+    }

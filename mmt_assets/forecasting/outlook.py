@@ -1,0 +1,213 @@
+"""From model paths and error scenarios to published numbers: bounds, quantiles, sell-out, status."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from statistics import NormalDist
+from typing import Literal
+
+import numpy as np
+import pandas as pd
+
+from mmt_assets.forecasting import refunds
+from mmt_assets.forecasting.inputs import Floats, dates
+from mmt_assets.forecasting.intervals import ErrorPool, quantile, scenarios
+from mmt_assets.forecasting.replay import OFFSET
+
+StatusFlag = Literal[
+    "cancelled",
+    "sold_out",
+    "likely_sell_out",
+    "not_on_sale",
+    "new",
+    "stalled",
+    "ahead",
+    "on_track",
+    "behind",
+    "no_comparables",
+]
+"""In this order, the first that holds: cancelled; net sales at capacity; sell-out probability of 50% or more; the
+sale has not begun; it began less than 3 days ago; nothing sold for 14 days where 5 tickets were expected; 15%
+above, within, or 15% below the pace of the comparables; nothing to compare with."""
+
+LEVELS = (0.1, 0.5, 0.9)
+LIKELY = 0.5
+NEW_DAYS = 3
+STALLED_DAYS = 14
+STALLED_TICKETS = 5.0
+PACE_MARGIN = 15.0
+DECIMALS = 4
+_TAIL = NormalDist().inv_cdf(LEVELS[2])
+
+
+@dataclass(frozen=True)
+class ConcertForecast:
+    """One concert's quantiles (columns p10, p50, p90); rows are the days from D + 1 to the show."""
+
+    daily: Floats
+    net: Floats
+    gross: Floats
+    final: Floats
+    final_gross_p50: float
+    sell_out_probability: float
+
+
+def forecast_concert(
+    path: Floats,
+    kept: Floats,
+    *,
+    log_said: float,
+    net: float,
+    gross: float,
+    capacity: float,
+    phi: float,
+    pool: ErrorPool,
+) -> ConcertForecast:
+    """Turn one concert's expected path into quantiles within the bounds.
+
+    Args:
+        path: Expected gross tickets per day ahead, first day first, shape (days,), days >= 1.
+        kept: Share of the tickets held now that is kept to the end of each day, shape (days,).
+        log_said: log(remaining gross + 2) of the chosen model; the path is scaled to it.
+        net: Net tickets now. gross: gross tickets now. capacity: NaN when unknown.
+        phi: Dispersion of daily sales.
+        pool: Past errors.
+    """
+    days = len(path)
+    limit = max(capacity, net) if np.isfinite(capacity) else np.inf
+    said = max(np.exp(min(log_said, 16.0)) - OFFSET, 0.0)
+    shape = path / path.sum() if path.sum() > 0 else np.full(days, 1 / days)
+    progress = np.cumsum(shape)
+    error, kept_error, mass = scenarios(pool, log_said, days)
+    remaining = np.maximum((said + OFFSET) * np.exp(np.clip(error, -8, 8)) - OFFSET, 0.0)
+    central = refunds.net_path(np.array([net]), (said * shape)[None, ::-1], kept[None, ::-1])[0, ::-1]
+    share = min(central[-1] / max(net + said, 1e-9), 1.0)
+    share = np.clip(share + kept_error * np.sqrt(share * (1 - share) + 0.0), 0.0, 1.0)
+    wanted = share * (net + remaining)
+    final = np.array([quantile(np.minimum(wanted, limit), mass, level) for level in LEVELS])
+    probability = np.nan
+    if np.isfinite(capacity):
+        probability = 1.0 if net >= capacity else float(mass[wanted >= capacity].sum())
+    # A full house sells again only what is refunded.
+    room = np.maximum(np.minimum(remaining, np.maximum(limit / np.maximum(share, 1e-6) - net, 0.0)), 0.0)
+    totals = np.array([quantile(room, mass, level) for level in LEVELS])
+    gross_path = gross + _spread_over_days(totals, progress, pool.growth)
+    net_path = _net_quantiles(gross_path - gross, net, kept, final, progress)
+    net_path = np.sort(np.clip(net_path, 0.0, limit), axis=1)
+    daily = _daily_quantiles(net_path, gross_path, gross, net, phi, limit)
+    return ConcertForecast(
+        daily=np.round(daily, DECIMALS),
+        net=np.round(net_path, DECIMALS),
+        gross=np.round(gross_path, DECIMALS),
+        final=np.round(net_path[-1], DECIMALS),
+        final_gross_p50=round(float(gross_path[-1, 1]), DECIMALS),
+        sell_out_probability=probability,
+    )
+
+
+def cancelled_forecast(days: int, net: float, gross: float, capacity: float) -> ConcertForecast:
+    """Return the forecast of a cancelled concert: every ticket goes back on the next day."""
+    zero = np.zeros((days, 3))
+    daily = zero.copy()
+    daily[:1] = -net
+    return ConcertForecast(daily, zero, zero + gross, np.zeros(3), gross, np.nan if np.isnan(capacity) else 0.0)
+
+
+def complete_forecast(net: float, gross: float, capacity: float) -> ConcertForecast:
+    """Return the forecast of a show on the as-of date: final is what is sold."""
+    zero = np.zeros((0, 3))
+    probability = np.nan if np.isnan(capacity) else float(net >= capacity)
+    return ConcertForecast(zero, zero, zero, np.full(3, net), gross, probability)
+
+
+def _spread_over_days(totals: Floats, progress: Floats, growth: float) -> Floats:
+    """Cumulative gross tickets per day and quantile: early days are relatively less certain than the total."""
+    middle = totals[1]
+    wider = np.maximum(progress, 1e-3) ** -growth
+    low = np.log((totals[0] + OFFSET) / (middle + OFFSET)) * wider
+    high = np.log((totals[2] + OFFSET) / (middle + OFFSET)) * wider
+    center = middle * progress
+    columns = [
+        (center + OFFSET) * np.exp(np.maximum(low, -8)) - OFFSET,
+        center,
+        np.minimum((center + OFFSET) * np.exp(np.minimum(high, 8)) - OFFSET, totals[2]),
+    ]
+    path = np.maximum.accumulate(np.maximum(np.column_stack(columns), 0.0), axis=0)
+    path[-1] = totals
+    return np.sort(np.minimum(path, totals[None, :]), axis=1)
+
+
+def _net_quantiles(bought: Floats, net: float, kept: Floats, final: Floats, progress: Floats) -> Floats:
+    columns = []
+    for k in range(3):
+        daily = np.diff(bought[:, k], prepend=0.0)
+        path = refunds.net_path(np.array([net]), daily[None, ::-1], kept[None, ::-1])[0, ::-1]
+        columns.append(path + (final[k] - path[-1]) * progress)
+    result = np.column_stack(columns)
+    result[-1] = final
+    return result
+
+
+def _daily_quantiles(
+    net_path: Floats, gross_path: Floats, gross: float, net: float, phi: float, limit: float
+) -> Floats:
+    """Quantiles of a single day: gamma noise of variance m + phi m^2 around the day's gross tickets.
+
+    Wilson & Hilferty 1931 give the gamma quantile in closed form.
+    """
+    middle = np.diff(net_path[:, 1], prepend=net)
+    mean = np.maximum(np.diff(gross_path[:, 1], prepend=gross), 0.0)
+    returned = np.maximum(mean - middle, 0.0)
+    form = np.maximum(mean, 1e-9) ** 2 / (mean + phi * mean**2 + 1e-9)
+    root = 1 - 1 / (9 * form)
+    low = mean * np.maximum(root - _TAIL / (3 * np.sqrt(form)), 0.0) ** 3
+    high = mean * np.maximum(root + _TAIL / (3 * np.sqrt(form)), 0.0) ** 3
+    noise = _TAIL * np.sqrt(returned)
+    down, up = np.maximum(mean - low, 0.0), np.maximum(high - mean, 0.0)
+    lower = middle - np.sqrt(down**2 + noise**2)
+    # Below zero only through refunds, and never below nothing.
+    lower = np.maximum(np.maximum(lower, -(returned + noise)), -np.concatenate([[net], net_path[:-1, 2]]))
+    upper = np.minimum(middle + np.sqrt(up**2 + noise**2), limit)
+    return np.column_stack([np.minimum(lower, middle), middle, np.maximum(upper, middle)])
+
+
+def sell_out_day(forecast: ConcertForecast, capacity: float, as_of: int, net: float) -> int | None:
+    """Return the first day on which the median path reaches the capacity; the as-of day if it already has."""
+    if not np.isfinite(capacity):
+        return None
+    if net >= capacity:
+        return as_of
+    reached = np.flatnonzero(forecast.net[:, 1] >= capacity - 0.5)
+    return as_of + 1 + int(reached[0]) if len(reached) else None
+
+
+def status_flag(
+    *, age: int, recent: float, recent_expected: float, pace_pct: float, net: float, capacity: float, chance: float
+) -> StatusFlag:
+    """Return the status of a concert that is not cancelled; see `StatusFlag` for the rules."""
+    flags: list[tuple[bool, StatusFlag]] = [
+        (np.isfinite(capacity) and net >= capacity, "sold_out"),
+        (chance >= LIKELY, "likely_sell_out"),
+        (age < 0, "not_on_sale"),
+        (age < NEW_DAYS, "new"),
+        (age >= STALLED_DAYS and recent <= 0 and recent_expected >= STALLED_TICKETS, "stalled"),
+        (np.isnan(pace_pct), "no_comparables"),
+        (pace_pct >= 100 + PACE_MARGIN, "ahead"),
+        (pace_pct <= 100 - PACE_MARGIN, "behind"),
+    ]
+    return next((flag for holds, flag in flags if holds), "on_track")
+
+
+def path_frame(concert_id: object, forecast: ConcertForecast, as_of: int) -> pd.DataFrame:
+    """Return the `ticket_sales` rows of one concert."""
+    frame: dict[str, object] = {
+        "concert_id": concert_id,
+        "sales_date": dates(as_of + 1 + np.arange(len(forecast.daily))),
+    }
+    for name, values in (
+        ("tickets", forecast.daily),
+        ("cumulative_tickets", forecast.net),
+        ("cumulative_gross_tickets", forecast.gross),
+    ):
+        frame |= {f"{name}_p{round(100 * level)}": values[:, k] for k, level in enumerate(LEVELS)}
+    return pd.DataFrame(frame)

@@ -1,0 +1,197 @@
+"""Replay of past as-of days: what each single model would have said then, beside what happened.
+
+Everything that is chosen or calibrated (shrinkage, blend, champion, intervals) is chosen on these rows.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from mmt_assets.forecasting import components, refunds
+from mmt_assets.forecasting.curves import Segmentation
+from mmt_assets.forecasting.history import History, Origin, at_origin, select
+from mmt_assets.forecasting.inputs import Engine, Floats, Ints
+from mmt_assets.forecasting.prophet_component import prophet_path
+
+MIN_ORIGIN_GAP_DAYS = 7
+MAX_REPLAY_DAYS = 400
+MIN_FINISHED = 20
+MAX_ROWS_PER_ORIGIN = 150
+OFFSET = 2.0
+"""Tickets added before logs: `log(tickets + 2)` stays sane for nearly empty remainders."""
+
+
+@dataclass(frozen=True)
+class Replay:
+    """Forecasts of r (concert, past day) pairs whose concert has finished.
+
+    Attributes:
+        names: The single models. log_remaining: log(remaining gross + 2) of each, shape (r, models).
+        as_of, show, days_to_show, age: integer days. net, gross: as of that day.
+        actual: Gross tickets sold from then to the show. sold_out: whether the concert sold out.
+        actual_kept: Net at the show / (net then + actual). expected_kept: what refund rates said.
+        half_error: Log error to the middle of the remaining days, level errors removed.
+    """
+
+    names: tuple[str, ...]
+    log_remaining: Floats
+    as_of: Ints
+    show: Ints
+    days_to_show: Ints
+    age: Ints
+    net: Floats
+    gross: Floats
+    actual: Floats
+    sold_out: Floats
+    actual_kept: Floats
+    expected_kept: Floats
+    half_error: Floats
+    shrinkage: tuple[float, float]
+
+    @property
+    def log_actual(self) -> Floats:
+        """Return log(actual remaining + 2)."""
+        return np.log(self.actual + OFFSET)
+
+
+@dataclass(frozen=True)
+class Paths:
+    """Paths of the single models for n concerts, each of shape (n, horizon)."""
+
+    named: dict[str, Floats]
+    kept: Floats
+    failures: dict[int, str]
+
+
+def model_paths(
+    knowledge: components.Knowledge,
+    origin: Origin,
+    horizon: int,
+    shrinkage: tuple[float, float],
+    engine: Engine,
+    **prophet_options: object,
+) -> Paths:
+    """Return the remaining path of every single model."""
+    future, past, _ = components.prior_path(knowledge, origin, horizon)
+    named = {
+        "prior": future,
+        "pickup": components.pickup_path(knowledge, future),
+        "shrinkage": components.shrinkage_path(origin, future, past, *shrinkage),
+    }
+    ratio = named["pickup"].sum(axis=1) / np.maximum(future.sum(axis=1), 1e-9)
+    named["shrinkage_pickup"] = named["shrinkage"] * np.sqrt(np.clip(ratio, 0.2, 5.0))[:, None]
+    failures: dict[int, str] = {}
+    if engine != "none":
+        named["prophet_pooled"], failures = prophet_path(origin, future, past, engine, **prophet_options)  # pyright: ignore[reportArgumentType]
+    factor = refunds.own_rate_factor(knowledge.refunds, origin)
+    kept = refunds.survival(knowledge.refunds, factor, origin.days_to_show, horizon)
+    return Paths(named, kept, failures)
+
+
+def replay(
+    history: History,
+    as_of: int,
+    origins: int,
+    segmentation: tuple[Segmentation, Floats],
+    engine: Engine,
+) -> Replay | None:
+    """Forecast finished concerts as of past days; None when too few concerts have finished.
+
+    Stock Prophet is too slow for this: with engine "stan" its column is left out.
+    """
+    engine = "none" if engine == "stan" else engine
+    shows = history.concerts.show
+    finished = np.sort(shows[(shows < as_of) & (history.start >= 0)])
+    if len(finished) < 2 * MIN_FINISHED:
+        return None
+    earliest = max(int(finished[MIN_FINISHED]), as_of - MAX_REPLAY_DAYS)
+    gap = max(MIN_ORIGIN_GAP_DAYS, -(-(as_of - earliest) // origins))
+    moments = [
+        (day, *moment)
+        for day in range(as_of - gap, earliest - 1, -gap)
+        if (moment := _targets(history, day, as_of, segmentation)) is not None
+    ]
+    if not moments:
+        return None
+    shrinkage = _choose_shrinkage(moments)
+    parts = [_forecast_rows(*moment, shrinkage, engine) for moment in reversed(moments)]
+    names = tuple(parts[0].pop("names") for _ in range(1))[0]
+    for part in parts[1:]:
+        part.pop("names")
+    joined = {name: np.concatenate([part[name] for part in parts]) for name in parts[0]}
+    return Replay(names=names, shrinkage=shrinkage, **joined)
+
+
+def _targets(
+    history: History, day: int, as_of: int, segmentation: tuple[Segmentation, Floats]
+) -> tuple[components.Knowledge, Origin, Origin] | None:
+    """Return what was known on a day, the concerts to forecast then, and how they ended."""
+    show = history.concerts.show
+    rows = np.flatnonzero((show > day) & (show < as_of) & (history.start >= 0))
+    if not len(rows):
+        return None
+    knowledge = components.learn(history, day, *segmentation)
+    some = history.take(rows)
+    origin = at_origin(some, day, knowledge.typical_sale_days)
+    # Concerts not on sale for long yet would have been announced: keep those a sale's length ahead.
+    usable = np.flatnonzero(~origin.sold_out & (origin.age > -knowledge.typical_sale_days / 2))
+    if not len(usable):
+        return None
+    usable = usable[:: -(-len(usable) // MAX_ROWS_PER_ORIGIN)]
+    return knowledge, select(origin, usable), at_origin(some.take(usable), as_of, knowledge.typical_sale_days)
+
+
+def _choose_shrinkage(
+    moments: list[tuple[int, components.Knowledge, Origin, Origin]],
+) -> tuple[float, float]:
+    """Return the shrinkage with the smallest mean absolute log error over all replayed rows."""
+    loss = dict.fromkeys(components.SHRINKAGE_GRID, 0.0)
+    for _, knowledge, origin, ended in moments:
+        future, past, _ = components.prior_path(knowledge, origin, int(origin.days_to_show.max()))
+        actual = np.log(ended.gross - origin.gross + OFFSET)
+        for setting in loss:
+            path = components.shrinkage_path(origin, future, past, *setting)
+            error = np.log(path.sum(axis=1) + OFFSET) - actual
+            loss[setting] += float(np.abs(np.where(ended.sold_out, np.minimum(error, 0), error)).sum())
+    return min(loss, key=lambda setting: loss[setting])
+
+
+def _forecast_rows(
+    day: int,
+    knowledge: components.Knowledge,
+    origin: Origin,
+    ended: Origin,
+    shrinkage: tuple[float, float],
+    engine: Engine,
+) -> dict:
+    horizon = int(origin.days_to_show.max())
+    paths = model_paths(knowledge, origin, horizon, shrinkage, engine)
+    named = {name: np.nan_to_num(path) for name, path in paths.named.items()}
+    totals = np.column_stack([path.sum(axis=1) for path in named.values()])
+    actual = np.maximum(ended.gross - origin.gross, 0.0)
+    central = named["shrinkage"]
+    kept_path = refunds.net_path(origin.net, central, paths.kept)[:, 0]
+    window = min(horizon, ended.history.sold.shape[1])
+    late = np.arange(horizon)[None, :] >= (origin.days_to_show // 2)[:, None]
+    seen = (
+        ended.history.sold[:, :window]
+        * (late & (np.arange(horizon)[None, :] < origin.days_to_show[:, None]))[:, :window]
+    ).sum(axis=1)
+    said = (central * late).sum(axis=1) * (actual + OFFSET) / (central.sum(axis=1) + OFFSET)
+    return {
+        "names": tuple(named),
+        "log_remaining": np.log(totals + OFFSET),
+        "as_of": np.full(len(actual), day),
+        "show": origin.history.concerts.show,
+        "days_to_show": origin.days_to_show,
+        "age": origin.age,
+        "net": origin.net,
+        "gross": origin.gross,
+        "actual": actual,
+        "sold_out": ended.sold_out.astype(np.float64),
+        "actual_kept": np.minimum(ended.net / np.maximum(origin.net + actual, 1.0), 1.0),
+        "expected_kept": kept_path / np.maximum(origin.net + central.sum(axis=1), 1.0),
+        "half_error": np.log(seen + OFFSET) - np.log(said + OFFSET),
+    }
