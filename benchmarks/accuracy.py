@@ -8,8 +8,6 @@ horizon of h takes concerts within 10% of h days before their show. CRPS is twic
 p10, p50 and p90 over the mean total, Brier that of a sell-out. The last line printed is one JSON object.
 """
 
-from __future__ import annotations
-
 import argparse
 import json
 from dataclasses import dataclass
@@ -108,7 +106,7 @@ def backtest(source: Source, horizons: list[int], origins: int, options: Forecas
         for model, forecasts in said.items():
             for concert, quantiles in forecasts.items():
                 for horizon in (h for h in horizons if fits[h][wanted.index[wanted["concert_id"] == concert][0]]):
-                    rows.append(_row(model, horizon, quantiles, finals.loc[concert]))  # noqa: PERF401
+                    rows.append(_row(model, horizon, quantiles, finals.loc[[concert]].iloc[0]))  # noqa: PERF401
         print(f"{day.date()}: {len(wanted)} concerts, {finished} finished", flush=True)
     return pd.DataFrame(rows)
 
@@ -121,7 +119,7 @@ def summary(rows: pd.DataFrame) -> dict[str, dict[str, dict[str, float | None]]]
         figures = {
             "wape": part["error"].abs().sum() / total,
             "bias": part["error"].sum() / total,
-            "crps": part["pinball"].sum() / total,
+            "crps": part["pinball"].mean() / part["actual"].mean(),
             "coverage_80": part["covered"].mean(),
             "brier": part["brier"].mean(),
             "n": float(len(part)),
@@ -146,8 +144,7 @@ def _peers(inputs: ForecastInputs, day: pd.Timestamp, wanted: pd.DataFrame) -> d
     series = []
     for concert, start in zip(ids, wanted["on_sale_date"], strict=True):
         seen = daily.get(concert, pd.Series(dtype=float))
-        start = min([start, *seen.index])
-        series.append(seen.reindex(pd.date_range(start, day), fill_value=0.0))
+        series.append(seen.reindex(pd.date_range(min([start, *seen.index]), day), fill_value=0.0))
     ahead = [(show - day).days for show in wanted["show_date"]]
     now = np.array([values.sum() for values in series])
     capacity = wanted["capacity"].to_numpy(dtype=float)

@@ -56,7 +56,9 @@ def session(tmp_path: Path) -> Iterator[DuckDBSession]:
 
 
 def sales(*rows: tuple[str, object, object], **columns: object) -> pd.DataFrame:
-    frame = pd.DataFrame(rows, columns=["concert_id", "day", "tickets"]).assign(**columns)
+    frame = pd.DataFrame(rows, columns=["concert_id", "day", "tickets"])
+    for name, value in columns.items():
+        frame[name] = pd.Series([value] * len(rows))
     return frame.reindex(columns=list(SALES.column_names))
 
 

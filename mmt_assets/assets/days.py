@@ -45,10 +45,10 @@ def requested_days(context: dg.AssetExecutionContext, settings: Settings) -> Day
 
 def run_fence(context: dg.AssetExecutionContext) -> Fence:
     """The run and when it was created."""
-    record = context.instance.get_run_record_by_id(context.run_id)
+    record = context.instance.get_run_record_by_id(context.run.run_id)
     if record is None:
-        raise dg.Failure(f"run {context.run_id} is not in the instance that executes it")
-    return Fence(context.run_id, record.create_timestamp)
+        raise dg.Failure(f"run {context.run.run_id} is not in the instance that executes it")
+    return Fence(context.run.run_id, record.create_timestamp)
 
 
 def materialized_days(instance: dg.DagsterInstance, asset: dg.AssetKey) -> set[date]:
@@ -60,6 +60,18 @@ def missing_days(instance: dg.DagsterInstance, assets: Iterable[dg.AssetKey], fi
     """Days from `first` to `last` that at least one of the assets lacks."""
     wanted = set(days_between(first, last)) if first <= last else set()
     return set().union(*(wanted - materialized_days(instance, asset) for asset in assets))
+
+
+def require_days(context: dg.AssetExecutionContext, assets: Iterable[dg.AssetKey], first: date, last: date) -> None:
+    """Refuse to run when one of these days is not materialised.
+
+    Raises:
+        dagster.Failure: Days are missing; they are named.
+    """
+    assets = list(assets)
+    if missing := missing_days(context.instance, assets, first, last):
+        names = ", ".join(asset.to_user_string() for asset in assets)
+        raise dg.Failure(f"{names}: not materialised for {day_ranges(missing)}: materialise these days first.")
 
 
 def require_history(

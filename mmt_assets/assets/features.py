@@ -1,10 +1,12 @@
 """Feature tables: what the forecasts read."""
 
+from dataclasses import replace
+
 import dagster as dg
 
 from mmt_assets.assets.catalog import asset_key, catalog_entry, daily_freshness
 from mmt_assets.assets.checks import contract_check_specs, run_contract_checks
-from mmt_assets.assets.days import requested_days, require_history, run_fence
+from mmt_assets.assets.days import DayRange, materialized_days, requested_days, require_days, require_history, run_fence
 from mmt_assets.assets.raw import AssetResults
 from mmt_assets.contracts import CITY_DEMAND, CONCERT_SALES, MAKES, TICKET_ORDERS, TICKET_REFUNDS, TableContract
 from mmt_assets.partitions import day_partitions, whole_history
@@ -34,7 +36,10 @@ def _arguments(settings: Settings, contract: TableContract) -> dict:
 def _concert_sales(settings: Settings) -> dg.AssetsDefinition:
     @dg.asset(deps=[asset_key(TICKET_ORDERS), asset_key(TICKET_REFUNDS)], **_arguments(settings, CONCERT_SALES))
     def concert_sales(context: dg.AssetExecutionContext, warehouse: WarehouseResource) -> AssetResults:
-        yield from _replace_days(context, settings, warehouse, CONCERT_SALES)
+        days = requested_days(context, settings)
+        # Without them the days would look like days on which nothing was sold.
+        require_days(context, [asset_key(TICKET_ORDERS), asset_key(TICKET_REFUNDS)], days.first, days.last)
+        yield from _replace_days(context, warehouse, CONCERT_SALES, days)
 
     return concert_sales
 
@@ -45,17 +50,19 @@ def _city_demand(settings: Settings) -> dg.AssetsDefinition:
     @dg.asset(deps=[history], **_arguments(settings, CITY_DEMAND))
     def city_demand(context: dg.AssetExecutionContext, warehouse: WarehouseResource) -> AssetResults:
         # Whether a fan is new depends on all makes before.
-        require_history(context, [asset_key(MAKES)], settings, requested_days(context, settings).last)
-        yield from _replace_days(context, settings, warehouse, CITY_DEMAND)
+        days = requested_days(context, settings)
+        require_history(context, [asset_key(MAKES)], settings, days.last)
+        # A make that arrived late for an early day takes the "new" from a later one, which must not keep it as well.
+        known = materialized_days(context.instance, asset_key(CITY_DEMAND))
+        yield from _replace_days(context, warehouse, CITY_DEMAND, replace(days, last=max(known | {days.last})))
 
     return city_demand
 
 
 def _replace_days(
-    context: dg.AssetExecutionContext, settings: Settings, warehouse: WarehouseResource, contract: TableContract
+    context: dg.AssetExecutionContext, warehouse: WarehouseResource, contract: TableContract, days: DayRange
 ) -> AssetResults:
     """Make the days of a feature table from its SQL file, and check them."""
-    days = requested_days(context, settings)
     rows = Statement.from_file(f"features/{contract.name}.sql", first_day=days.reload_from, last_day=days.last)
     with warehouse.open() as session:
         [result] = session.write([ReplaceSlice(contract, days.slice, rows)], fence=run_fence(context))

@@ -26,7 +26,6 @@ from mmt_assets.contracts import (
     CONCERTS,
     PUBLISHED_OUTLOOK,
     TICKET_SALES,
-    TableContract,
 )
 from mmt_assets.partitions import CONCERTS as CONCERT_PARTITIONS
 from mmt_assets.partitions import day_partitions, is_concert_partition_key, whole_history

@@ -39,6 +39,11 @@ def stage_concerts(session: DuckDBSession) -> None:
     session.ensure(CONCERTS)
 
 
+def good_concerts(session: DuckDBSession) -> int:
+    """How many staged concerts can be used."""
+    return int(session.scalar(Statement("SELECT COUNTIF(problem IS NULL) AS good FROM staging.concerts")))
+
+
 def new_concert_writes(session: DuckDBSession, settings: Settings, loaded_day: date) -> list[Write]:
     """New versions, and the concerts that cannot be used."""
     stored = session.query(Statement("SELECT COUNT(*) AS versions FROM raw.concerts"))
@@ -92,9 +97,17 @@ def is_first_load(session: DuckDBSession, contract: TableContract) -> bool:
     return int(session.query(written).loc[0, "writes"]) == 0
 
 
-def stage_undated_refunds(session: DuckDBSession, last_day: date, *, first_load: bool) -> Write:
-    """Stage when each refund without a time was first seen; returns the write that records the new ones."""
-    newly_seen = Statement.from_file("raw/newly_seen_undated_refunds.sql", last_day=last_day, is_first_load=first_load)
+def stage_undated_refunds(session: DuckDBSession, seen_date: date, *, first_load: bool) -> Write:
+    """Stage when each refund without a time was first seen; returns the write that records the new ones.
+
+    Args:
+        session: Session with the staged orders.
+        seen_date: Last complete day: what is seen now was not known on any day before.
+        first_load: Whether no refund was ever loaded.
+    """
+    newly_seen = Statement.from_file(
+        "raw/newly_seen_undated_refunds.sql", seen_date=seen_date, is_first_load=first_load
+    )
     session.stage("newly_seen", newly_seen)
     session.stage("undated_refunds", Statement.from_file("raw/undated_refunds.sql"))
     return InsertMissing(UNDATED_REFUNDS, Statement("SELECT * FROM staging.newly_seen"))
@@ -111,8 +124,9 @@ class RawLoad:
         results: What the writes did; the first is the table itself, the second its rejected rows.
         attached: What was found in the source.
         part: Slice that was replaced.
-        late: Late rows: `day` and `late_rows`, of days that had been loaded before.
-        reload_from: First day that was read again.
+        late: Late rows: `day` and `late_rows`, of other days than those asked for that had been loaded before.
+        before_first_day: Source rows of days before the first partition, which no run loads.
+        accepted: Good source rows, where they are not the rows of the slice.
     """
 
     context: dg.AssetExecutionContext
@@ -122,6 +136,8 @@ class RawLoad:
     attached: AttachedTable
     part: Slice = field(default_factory=Slice)
     late: pd.DataFrame | None = None
+    before_first_day: int = 0
+    accepted: int | None = None
 
     @classmethod
     def of_days(
@@ -149,9 +165,11 @@ class RawLoad:
             also: Writes of the same transaction.
         """
         slice_days = {"first_day": days.reload_from, "last_day": days.last}
-        late = session.query(Statement.from_file(f"raw/late_{rows}.sql", first_day=days.first))
-        known = materialized_days(context.instance, asset_key(contract))
-        late = late[pd.to_datetime(late["day"]).dt.date.isin(known)]
+        asked = {"first_day": days.first, "last_day": days.last}
+        late = session.query(Statement.from_file(f"raw/late_{rows}.sql", **asked))
+        late["day"] = pd.to_datetime(late["day"]).dt.date
+        before_first_day = int(late.loc[late["day"] < settings.partitions_start(), "late_rows"].sum())
+        late = late[late["day"].isin(materialized_days(context.instance, asset_key(contract)))]
         bad = Slice(first=days.reload_from, last=days.last, undated=True, group=("source_table", contract.name))
         writes = [
             ReplaceSlice(contract, days.slice, Statement.from_file(f"raw/{contract.name}.sql", **slice_days)),
@@ -159,7 +177,8 @@ class RawLoad:
             *also,
         ]
         results = session.write(writes, fence=run_fence(context))
-        return cls(context, settings, contract, results, session.attach(source_table), days.slice, late)
+        attached = session.attach(source_table)
+        return cls(context, settings, contract, results, attached, days.slice, late, before_first_day)
 
     def rejected_reasons(self, session: DuckDBSession) -> dict[str, int]:
         """Rejected rows of the slice by reason."""
@@ -181,14 +200,21 @@ def load_results(session: DuckDBSession, load: RawLoad) -> Iterator[dg.Materiali
     reasons = load.rejected_reasons(session)
     if load.attached.ignored_columns:
         load.context.log.info(f"{load.contract.name}: ignored columns {', '.join(load.attached.ignored_columns)}")
+    if load.before_first_day:
+        load.context.log.warning(
+            f"{load.contract.name}: {load.before_first_day} source rows lie before the first day "
+            f"{load.settings.partitions_start()} and are not loaded (MMT_FIRST_DAY)"
+        )
+    accepted = table.rows if load.accepted is None else load.accepted
     yield dg.MaterializeResult(
         asset_key=asset_key(load.contract),
         metadata={
-            "dagster/row_count": table.rows,
+            "dagster/row_count": accepted,
             "rows_added": table.added,
             "rows_removed": table.removed,
             "rejected_rows": sum(reasons.values()),
             "rejected_reasons": reasons,
+            "rows_before_first_day": load.before_first_day,
             "source_files": len(load.attached.files),
             "ignored_columns": list(load.attached.ignored_columns),
         },
@@ -196,19 +222,18 @@ def load_results(session: DuckDBSession, load: RawLoad) -> Iterator[dg.Materiali
     yield rejected_rows_result(
         load.contract,
         rejected=sum(reasons.values()),
-        accepted=table.rows,
+        accepted=accepted,
         max_share=load.settings.max_rejected_share,
         reasons=reasons,
     )
     if load.late is not None:
-        days = pd.to_datetime(load.late["day"]).dt.date
-        missed = load.late[days < load.part.first]
+        missed = load.late[~load.late["day"].between(load.part.first, load.part.last)]
         picked_up = int(load.late["late_rows"].sum() - missed["late_rows"].sum())
         yield late_rows_result(
             load.contract,
             picked_up=picked_up,
             missed=int(missed["late_rows"].sum()),
-            missed_days=day_ranges(pd.to_datetime(missed["day"]).dt.date),
+            missed_days=day_ranges(missed["day"]),
         )
     yield from run_contract_checks(session, load.contract, load.part)
 

@@ -5,8 +5,8 @@ import io
 from typing import Any
 
 import dagster as dg
-from dagster._core.definitions.metadata import RawMetadataValue
 import pandas as pd
+from dagster._core.definitions.metadata import RawMetadataValue
 
 from mmt_assets.warehouse import Session, Statement
 

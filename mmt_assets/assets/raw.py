@@ -10,6 +10,7 @@ from mmt_assets.assets.checks import contract_check_specs, late_rows_spec, rejec
 from mmt_assets.assets.days import requested_days, run_fence
 from mmt_assets.assets.loading import (
     RawLoad,
+    good_concerts,
     is_first_load,
     load_results,
     new_concert_writes,
@@ -102,7 +103,14 @@ def _concerts(settings: Settings) -> dg.AssetsDefinition:
             stage_concerts(session)
             writes = new_concert_writes(session, settings, loaded_day)
             results = session.write(writes, fence=run_fence(context))
-            load = RawLoad(context, settings, CONCERTS, results, session.attach("concerts"))
+            load = RawLoad(
+                context,
+                settings,
+                CONCERTS,
+                results,
+                session.attach("concerts"),
+                accepted=good_concerts(session),
+            )
             yield from load_results(session, load)
 
     return concerts
@@ -137,7 +145,8 @@ def _ticket_refunds(settings: Settings) -> dg.AssetsDefinition:
         with warehouse.open(source=_location(source, settings)) as session:
             first_load = is_first_load(session, TICKET_REFUNDS)
             stage_orders(session, settings, last_day=_FAR_FUTURE if first_load else days.last)
-            newly_seen = stage_undated_refunds(session, days.last, first_load=first_load)
+            seen_date = settings.last_complete_day(datetime.now(UTC))
+            newly_seen = stage_undated_refunds(session, seen_date, first_load=first_load)
             load = RawLoad.of_days(
                 context, settings, session, days, TICKET_REFUNDS, "ticket_orders", "refunds", also=[newly_seen]
             )

@@ -1,6 +1,7 @@
 """Values that source rows are held against, bound to the SQL as parameters."""
 
 from functools import cache
+from hashlib import sha256
 from zoneinfo import available_timezones
 
 _SHA256_BLOCK_BYTES = 64
@@ -25,13 +26,10 @@ def hmac_pads(key: str) -> tuple[bytes, bytes]:
     """Inner and outer padded key of HMAC-SHA-256 (RFC 2104, section 2), so that SQL needs only SHA256.
 
     Args:
-        key: Secret of at most 64 bytes.
-
-    Raises:
-        ValueError: The key is longer.
+        key: Secret; one of more than 64 bytes is hashed first.
     """
     secret = key.encode()
     if len(secret) > _SHA256_BLOCK_BYTES:
-        raise ValueError(f"MMT_FAN_HASH_KEY has {len(secret)} bytes; at most {_SHA256_BLOCK_BYTES} are allowed")
+        secret = sha256(secret).digest()
     padded = secret.ljust(_SHA256_BLOCK_BYTES, b"\0")
     return bytes(byte ^ 0x36 for byte in padded), bytes(byte ^ 0x5C for byte in padded)

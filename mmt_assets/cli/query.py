@@ -20,7 +20,7 @@ def print_query(settings: Settings, sql: str) -> None:
     warehouse = DuckDBWarehouse(settings.warehouse_path, settings.busy_timeout_seconds)
     with warehouse.open(read_only=True) as session:
         try:
-            frame = session.native_query(sql)
+            frame = session.connection.execute(sql).df()
         except duckdb.Error as error:
             raise WarehouseError(str(error)) from error
     print_frame(frame.head(_MOST_ROWS))

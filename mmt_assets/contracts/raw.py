@@ -24,7 +24,7 @@ CONCERTS = TableContract(
         Column("status", "STRING", "Status that this version of the source had", allowed=CONCERT_STATUSES),
         Column("status_at", "TIMESTAMP", "When the status was set (UTC)", required=False),
         Column("timezone", "STRING", "The concert's own time zone; null means the business one", required=False),
-        Column("content_hash", "STRING", "SHA-256 of the source row's content: a new one makes a new version"),
+        Column("content_hash", "STRING", "SHA-256 of the values of this version: other values make a new one"),
     ),
     key=("concert_id", "version"),
     cluster_by=("concert_id",),

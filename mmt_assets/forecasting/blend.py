@@ -1,6 +1,4 @@
-"""Blend of the single models per horizon, and the champion: chosen on past forecasts only."""
-
-from __future__ import annotations
+"""Blend of the single models per horizon: ridge stack, average and each model, weighted by past error."""
 
 from dataclasses import dataclass
 
@@ -14,35 +12,37 @@ KERNEL_WIDTH = 0.35
 HALF_LIFE_DAYS = 240.0
 RIDGE = 8.0
 MIN_ROWS = 40.0
-# The blend stays champion unless another model is better by this share on past forecasts.
-CHAMPION_MARGIN = 0.02
+# A model 10% worse than the best one on past forecasts gets a third of its weight.
+STEEPNESS = 12.0
 
 
 @dataclass(frozen=True)
 class Blend:
-    """Coefficients and champion per grid horizon; `names` are the models in the order of the inputs."""
+    """Ridge coefficients and model weights per grid horizon; `names` are the models in the order of the inputs."""
 
     names: tuple[str, ...]
     coefficients: Floats
-    champions: tuple[str, ...]
+    weights: Floats
 
     def predict(self, log_remaining: Floats, net: Floats, age: Ints, days_to_show: Ints) -> Floats:
-        """Return log(remaining + 2) of the champion at each row's horizon, shape (n,)."""
+        """Return log(remaining + 2), weighted over the models, shape (n,)."""
         mean = log_remaining.mean(axis=1)
         options = {name: log_remaining[:, k] for k, name in enumerate(self.names)}
         options["average"] = mean
         options["blend"] = mean + _stacked(self.coefficients, log_remaining, net, age, days_to_show)
-        grid = _nearest(days_to_show)
-        return np.array([options[self.champions[g]][row] for row, g in enumerate(grid)])
+        return _weighted(options, self.weights[_nearest(days_to_show)])
 
     def champion(self, days_to_show: Ints) -> list[str]:
-        """Return the champion's name at each row's horizon."""
-        return [self.champions[g] for g in _nearest(days_to_show)]
+        """Return the name of the model that weighs most at each row's horizon."""
+        names = (*self.names, "average", "blend")
+        return [names[k] for k in self.weights[_nearest(days_to_show)].argmax(axis=1)]
 
 
 def default_blend(names: tuple[str, ...]) -> Blend:
     """Return the average of all models, for when there is no past to choose on."""
-    return Blend(names, np.zeros((len(HORIZON_GRID), len(names) + 4)), ("average",) * len(HORIZON_GRID))
+    weights = np.zeros((len(HORIZON_GRID), len(names) + 2))
+    weights[:, -2] = 1.0
+    return Blend(names, np.zeros((len(HORIZON_GRID), len(names) + 4)), weights)
 
 
 def fit_blend(past: Replay, as_of: int) -> tuple[Blend, Floats]:
@@ -53,7 +53,7 @@ def fit_blend(past: Replay, as_of: int) -> tuple[Blend, Floats]:
         as_of: The day for which the blend is wanted.
 
     Returns:
-        The blend, and log(remaining + 2) that its champion would have said on every replayed row, from
+        The blend, and log(remaining + 2) that it would have said on every replayed row, from
         coefficients fitted only on concerts that had finished by that row's day.
     """
     honest = past.log_remaining.mean(axis=1)
@@ -66,11 +66,9 @@ def fit_blend(past: Replay, as_of: int) -> tuple[Blend, Floats]:
         )
     options = {name: past.log_remaining[:, k] for k, name in enumerate(past.names)}
     options |= {"average": honest, "blend": stacked}
-    champions = tuple(_champion(past, options, int(g), as_of) for g in HORIZON_GRID)
-    blend = Blend(past.names, _fit(past, past.show < as_of, as_of), champions)
-    grid = _nearest(past.days_to_show)
-    said = np.array([options[champions[g]][row] for row, g in enumerate(grid)])
-    return blend, said
+    weights = np.array([_weights(past, options, int(g), as_of) for g in HORIZON_GRID])
+    blend = Blend(past.names, _fit(past, past.show < as_of, as_of), weights)
+    return blend, _weighted(options, weights[_nearest(past.days_to_show)])
 
 
 def kernel(horizons: Ints, horizon: float, width: float = KERNEL_WIDTH) -> Floats:
@@ -83,18 +81,25 @@ def recency(past: Replay, as_of: int) -> Floats:
     return 0.5 ** (np.maximum(as_of - past.show, 0) / HALF_LIFE_DAYS)
 
 
-def _champion(past: Replay, options: dict[str, Floats], horizon: int, as_of: int) -> str:
-    """Smallest error in tickets, each row relative to its concert's size, sell-outs only when too low."""
+def _weights(past: Replay, options: dict[str, Floats], horizon: int, as_of: int) -> Floats:
+    """Weights that fall steeply with past error: the best models share, the poor ones vanish.
+
+    Errors are in tickets, each row relative to its concert's size, sell-outs only when too low.
+    """
     weight = kernel(past.days_to_show, horizon) * recency(past, as_of)
     if weight.sum() < MIN_ROWS:
-        return "average"
+        return np.array([float(name == "average") for name in options])
     weight = weight / np.sqrt(past.gross + past.actual + 20.0)
-    loss = {}
-    for name, said in options.items():
+    loss = []
+    for said in options.values():
         error = np.exp(said) - OFFSET - past.actual
-        loss[name] = float((weight * np.abs(np.where(past.sold_out > 0, np.minimum(error, 0), error))).sum())
-    best = min(loss, key=lambda name: loss[name])
-    return best if loss[best] < (1 - CHAMPION_MARGIN) * loss["blend"] else "blend"
+        loss.append((weight * np.abs(np.where(past.sold_out > 0, np.minimum(error, 0), error))).sum())
+    share = (min(loss) / np.maximum(loss, 1e-9)) ** STEEPNESS
+    return share / share.sum()
+
+
+def _weighted(options: dict[str, Floats], weights: Floats) -> Floats:
+    return (np.column_stack(list(options.values())) * weights).sum(axis=1)
 
 
 def _design(log_remaining: Floats, net: Floats, age: Ints) -> Floats:

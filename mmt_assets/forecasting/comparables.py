@@ -1,7 +1,5 @@
 """Named comparables: finished concerts that were most alike before their first sale."""
 
-from __future__ import annotations
-
 from dataclasses import dataclass
 
 import numpy as np

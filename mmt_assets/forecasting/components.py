@@ -3,9 +3,7 @@
 Paths have shape (n, horizon): column b is the day b days before the show, 0 at or beyond the origin.
 """
 
-from __future__ import annotations
-
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
@@ -34,6 +32,7 @@ class Knowledge:
         curves: Booking curves. prior: prior on the level. refunds: refund rates.
         default_log_level: Level used when no concert has finished yet.
         pickup_ratio: Recent tickets per day to show relative to prior x curve, shape (window + 1,).
+        pickup_tickets: Recent tickets per day to show and concert, shape (window + 1,).
         finished_count: Concerts whose outcome was known.
     """
 
@@ -44,6 +43,7 @@ class Knowledge:
     refunds: RefundRates
     default_log_level: float | None
     pickup_ratio: Floats
+    pickup_tickets: Floats
     finished_count: int
 
     def log_level(self, origin: Origin, shape: Floats) -> Floats:
@@ -85,20 +85,28 @@ def learn(history: History, as_of: int, segmentation: Segmentation, length_bound
         refunds=fit_refunds(origin),
         default_log_level=float(np.median(level[started])) if started.any() else None,
         pickup_ratio=np.ones(shape.shape[1]),
+        pickup_tickets=np.zeros(shape.shape[1]),
         finished_count=len(finished),
     )
     if not len(finished):
         return partial
     expected = np.exp(partial.log_level(origin, shape))[:, None] * shape * origin.open
-    return Knowledge(**{**partial.__dict__, "pickup_ratio": _pickup_ratio(origin, sold, expected)})
+    ratio, tickets = _pickup(origin, sold, expected)
+    return replace(partial, pickup_ratio=ratio, pickup_tickets=tickets)
 
 
-def _pickup_ratio(origin: Origin, sold: Floats, expected: Floats) -> Floats:
-    """Advanced pick-up: for each day to show, the newest concerts that have passed it, finished or not."""
+def _pickup(origin: Origin, sold: Floats, expected: Floats) -> tuple[Floats, Floats]:
+    """Advanced pick-up: for each day to show, the newest concerts that have passed it, finished or not.
+
+    Returns:
+        Tickets relative to the expected ones, and tickets per concert, both of shape (window + 1,).
+    """
     passed = origin.open[::-1]
     rank = np.cumsum(passed, axis=0) - 1
     weight = np.where(passed, 0.5 ** (rank / PICKUP_HALF_LIFE_CONCERTS), 0.0)[::-1]
-    return ((weight * sold).sum(axis=0) + PICKUP_STRENGTH) / ((weight * expected).sum(axis=0) + PICKUP_STRENGTH)
+    tickets = (weight * sold).sum(axis=0)
+    ratio = (tickets + PICKUP_STRENGTH) / ((weight * expected).sum(axis=0) + PICKUP_STRENGTH)
+    return ratio, tickets / np.maximum(weight.sum(axis=0), 1.0)
 
 
 def prior_path(knowledge: Knowledge, origin: Origin, horizon: int) -> tuple[Floats, Floats, Floats]:
@@ -114,6 +122,12 @@ def pickup_path(knowledge: Knowledge, prior_future: Floats) -> Floats:
     """Return the pick-up model: the prior corrected by what recent concerts sold at each day to show."""
     columns = np.minimum(np.arange(prior_future.shape[1]), len(knowledge.pickup_ratio) - 1)
     return prior_future * knowledge.pickup_ratio[columns][None, :]
+
+
+def additive_path(knowledge: Knowledge, prior_future: Floats) -> Floats:
+    """Return the additive pick-up: what recent concerts sold at each day to show, whatever their level."""
+    columns = np.minimum(np.arange(prior_future.shape[1]), len(knowledge.pickup_tickets) - 1)
+    return np.where(prior_future > 0, knowledge.pickup_tickets[columns][None, :], 0.0)
 
 
 def shrinkage_path(origin: Origin, prior_future: Floats, prior_past: Floats, alpha: float, memory: float) -> Floats:

@@ -5,10 +5,8 @@ Fitted by iterative scaling (Deming & Stephan 1940) on the cells before a sell-o
 1/sqrt(total) so that a few big ones do not decide the shape.
 """
 
-from __future__ import annotations
-
 from dataclasses import dataclass
-from typing import Literal, get_args
+from typing import Literal, Self, get_args
 
 import numpy as np
 import numpy.typing as npt
@@ -184,7 +182,7 @@ class _Cells:
     weight: Floats
 
     @classmethod
-    def of(cls, origin: Origin) -> _Cells:
+    def of(cls, origin: Origin) -> Self:
         concert, column = np.nonzero(origin.open)
         count, out_count = len(origin.days_to_show), len(DAYS_OUT_EDGES)
         age = _bucket(origin.sale_days[concert] - column, AGE_EDGES)
@@ -199,7 +197,7 @@ class _Cells:
             concert=who,
             age=used // out_count % len(AGE_EDGES),
             days_out=used % out_count,
-            tickets=tickets[used],
+            tickets=tickets[used].astype(np.float64),
             days=days[used].astype(np.float64),
             weight=1 / np.sqrt(np.maximum(total, 5.0)),
         )

@@ -5,8 +5,6 @@ not standardised, no sampled paths. `engine="stan"` fits it with stock Prophet, 
 project's solver of the same posterior.
 """
 
-from __future__ import annotations
-
 import logging
 import multiprocessing
 from collections.abc import Callable
@@ -130,7 +128,7 @@ def _part(batch: ProphetBatch, series: Ints) -> ProphetBatch:
     return ProphetBatch(
         offsets=batch.offsets[first : last + 1] - batch.offsets[first],
         days=batch.days[past],
-        values=batch.values[past],
+        values=batch.values[past],  # noqa: PD011  not a frame
         regressors=batch.regressors[past],
         future_offsets=batch.future_offsets[first : last + 1] - batch.future_offsets[first],
         future_days=batch.future_days[future],

@@ -1,8 +1,7 @@
 """Booking histories as a dense concerts x days-to-show matrix, and what of it was known on a past day."""
 
-from __future__ import annotations
-
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from typing import Self
 
 import numpy as np
 
@@ -36,9 +35,10 @@ class History:
         """Days to show of the columns."""
         return np.arange(self.sold.shape[1])
 
-    def take(self, rows: Ints) -> History:
+    def take(self, rows: Ints) -> Self:
         """Return the histories at these rows."""
-        return History(
+        return replace(
+            self,
             concerts=self.concerts.take(rows),
             start=self.start[rows],
             sold=self.sold[rows],
@@ -105,7 +105,8 @@ def build_history(concerts: Concerts, sales: Sales, rows: Ints, window: int = WI
 
     def spread(values: Floats) -> tuple[Floats, Floats]:
         inside = np.bincount(cell[in_window], values[chosen][in_window], count * cells)
-        return inside.reshape(count, cells), np.bincount(row[early], values[chosen][early], count)
+        outside = np.bincount(row[early], values[chosen][early], count)
+        return inside.reshape(count, cells).astype(np.float64), outside.astype(np.float64)
 
     sold, sold_before = spread(sales.sold)
     refunded, refunded_before = spread(sales.refunded)

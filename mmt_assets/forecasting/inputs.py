@@ -4,12 +4,10 @@ Dates in every frame may be `datetime64` or `datetime.date` on the way in and ar
 (midnight, no time zone: a business day) on the way out. Inside, a day is an integer: days since 1970-01-01.
 """
 
-from __future__ import annotations
-
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import date
-from typing import Literal, get_args
+from typing import Literal, Self, get_args
 
 import numpy as np
 import numpy.typing as npt
@@ -109,9 +107,10 @@ class Concerts:
     demand: Floats
     groups: dict[str, npt.NDArray[np.object_]] = field(default_factory=dict)
 
-    def take(self, rows: Ints) -> Concerts:
+    def take(self, rows: Ints) -> Self:
         """Return the concerts at these rows."""
-        return Concerts(
+        return replace(
+            self,
             ids=self.ids[rows],
             show=self.show[rows],
             on_sale=self.on_sale[rows],
@@ -204,8 +203,8 @@ def read_sales(inputs: ForecastInputs, concerts: Concerts, as_of: int) -> Sales:
     return Sales(
         row=row[order].astype(np.int64),
         day=day[order],
-        sold=frame["tickets_sold"].fillna(0).to_numpy(dtype=np.float64)[order],
-        refunded=frame["tickets_refunded"].fillna(0).to_numpy(dtype=np.float64)[order],
+        sold=_tickets(frame["tickets_sold"])[order],
+        refunded=_tickets(frame["tickets_refunded"])[order],
     )
 
 
@@ -215,6 +214,10 @@ def _demand_of(frame: pd.DataFrame, demand: pd.DataFrame) -> Floats:
     keys = ["artist", "country", "city"]
     fans = demand.groupby(keys, as_index=False)["fans_count"].sum()
     return frame[keys].merge(fans, on=keys, how="left")["fans_count"].to_numpy(dtype=np.float64)
+
+
+def _tickets(column: pd.Series) -> Floats:
+    return np.nan_to_num(pd.to_numeric(column).to_numpy(dtype=np.float64))
 
 
 def _require(frame: pd.DataFrame, columns: Sequence[str], name: str) -> None:

@@ -6,8 +6,6 @@ Barber et al. 2023); weights pass over censored ones as in Kaplan & Meier 1958. 
 the coverage that past intervals really had (Gibbs & Candes 2021).
 """
 
-from __future__ import annotations
-
 from dataclasses import dataclass
 from statistics import NormalDist
 
@@ -101,18 +99,18 @@ def _weights(pool: ErrorPool, log_said: float, days_to_show: int) -> Floats:
 
 def _censored_weights(error: Floats, kept: Floats, censored: Floats, weight: Floats) -> tuple[Floats, Floats, Floats]:
     order = np.argsort(error, kind="stable")
-    error, kept, censored, weight = error[order], kept[order], censored[order] > 0, weight[order]
-    if not censored.any():
+    error, kept, hidden, weight = error[order], kept[order], censored[order] > 0, weight[order]
+    if not hidden.any():
         return error, kept, weight / weight.sum()
     at_risk = np.cumsum(weight[::-1])[::-1]
-    survival = np.cumprod(np.where(censored, 1.0, 1 - weight / at_risk))
+    survival = np.cumprod(np.where(hidden, 1.0, 1 - weight / at_risk))
     mass = np.concatenate([[1.0], survival[:-1]]) - survival
     rest = float(survival[-1])
     if rest > 1e-9:  # noqa: PLR2004
         # The largest errors are censored: their mass lies beyond every error seen.
         error = np.append(error, error[-1] + BEYOND)
         kept, mass = np.append(kept, 0.0), np.append(mass, rest)
-    return error, kept, mass
+    return error, kept, np.asarray(mass, dtype=np.float64)
 
 
 def _adapted_spread(pool: ErrorPool, past: Replay) -> float:

@@ -1,7 +1,5 @@
 """The forecast of every active concert as of one day, from the pool of all concerts known on that day."""
 
-from __future__ import annotations
-
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from datetime import date
@@ -13,7 +11,7 @@ from mmt_assets.forecasting import components, outlook
 from mmt_assets.forecasting.blend import Blend, default_blend, fit_blend
 from mmt_assets.forecasting.comparables import Pace, finished_part, pace
 from mmt_assets.forecasting.curves import choose_segmentation, curves_frame
-from mmt_assets.forecasting.history import WINDOW_DAYS, Origin, at_origin, build_history
+from mmt_assets.forecasting.history import WINDOW_DAYS, History, Origin, at_origin, build_history
 from mmt_assets.forecasting.inputs import (
     NO_DAY,
     Bools,
@@ -34,9 +32,6 @@ from mmt_assets.forecasting.replay import OFFSET, Paths, model_paths, replay
 
 CONCERTS_PER_CHUNK = 500
 ACTIVE_IN_POOL = 500
-MAX_DAYS_AHEAD = 1100
-SPECULATIVE_SALE_DAYS = 2
-DATE_COLUMNS = ("sell_out_date",)
 OUTLOOK_COLUMNS = (
     "concert_id",
     "days_to_show",
@@ -105,8 +100,8 @@ def forecast(
     concerts = read_concerts(inputs)
     sales = read_sales(inputs, concerts, day)
     targets = _targets(concerts, day, concert_ids)
-    model = _learn(concerts, sales, day, options)
     pool = _pool(concerts, sales, day, options)
+    model = _learn(pool, day, options)
     paths: list[pd.DataFrame] = []
     rows: list[dict[str, object]] = []
     for start in range(0, len(targets), CONCERTS_PER_CHUNK):
@@ -138,7 +133,7 @@ def _targets(concerts: Concerts, day: int, concert_ids: Sequence[str] | None) ->
     return np.array(sorted({allowed[concert] for concert in concert_ids}), dtype=np.int64)
 
 
-def _pool(concerts: Concerts, sales: Sales, day: int, options: ForecastOptions):  # noqa: ANN202
+def _pool(concerts: Concerts, sales: Sales, day: int, options: ForecastOptions) -> History:
     """Return the concerts that teach: the newest finished ones and the next active ones, not cancelled."""
     fine = concerts.status.astype(str) != "cancelled"
     finished = np.flatnonzero(fine & (concerts.show < day))[-options.pool_limit :]
@@ -146,8 +141,7 @@ def _pool(concerts: Concerts, sales: Sales, day: int, options: ForecastOptions):
     return build_history(concerts, sales, np.concatenate([finished, active]))
 
 
-def _learn(concerts: Concerts, sales: Sales, day: int, options: ForecastOptions) -> _Model:
-    history = _pool(concerts, sales, day, options)
+def _learn(history: History, day: int, options: ForecastOptions) -> _Model:
     sale_days = components.typical_sale_days(history, day)
     done = finished_part(history, day)
     whole = at_origin(done, day, sale_days)
@@ -169,8 +163,8 @@ def _forecast_chunk(
     chunk: Ints,
     day: int,
     model: _Model,
-    pool,
-    options: ForecastOptions,  # noqa: ANN001
+    pool: History,
+    options: ForecastOptions,
 ) -> tuple[list[pd.DataFrame], list[dict[str, object]]]:
     history = build_history(concerts, sales, chunk, WINDOW_DAYS)
     origin = at_origin(history, day, model.knowledge.typical_sale_days)
@@ -183,7 +177,7 @@ def _forecast_chunk(
         one = _one_concert(model, origin, i, central, paths.kept, log_said)
         if origin.days_to_show[i] > 0:
             frames.append(outlook.path_frame(history.concerts.ids[i], one, day))
-        rows.append(_outlook_row(model, origin, i, one, compared, central, day))
+        rows.append(_outlook_row(origin, i, one, compared, day))
         rows[-1]["method"], rows[-1]["method_reason"] = blend[i], reasons[i]
     return frames, rows
 
@@ -240,7 +234,7 @@ def _one_concert(
     )
 
 
-def _pace(model: _Model, origin: Origin, pool, day: int) -> Pace:  # noqa: ANN001
+def _pace(model: _Model, origin: Origin, pool: History, day: int) -> Pace:
     done = finished_part(pool, day)
     ended = at_origin(done, day, model.knowledge.typical_sale_days)
     return pace(origin, _log_expected(model, origin), done, _log_expected(model, ended))
@@ -254,12 +248,10 @@ def _log_expected(model: _Model, origin: Origin) -> Floats:
 
 
 def _outlook_row(
-    model: _Model,
     origin: Origin,
     i: int,
     one: outlook.ConcertForecast,
     compared: Pace,
-    central: Floats,
     day: int,
 ) -> dict[str, object]:
     concerts = origin.history.concerts

@@ -1,7 +1,5 @@
 """From model paths and error scenarios to published numbers: bounds, quantiles, sell-out, status."""
 
-from __future__ import annotations
-
 from dataclasses import dataclass
 from statistics import NormalDist
 from typing import Literal
@@ -69,7 +67,9 @@ def forecast_concert(
         path: Expected gross tickets per day ahead, first day first, shape (days,), days >= 1.
         kept: Share of the tickets held now that is kept to the end of each day, shape (days,).
         log_said: log(remaining gross + 2) of the chosen model; the path is scaled to it.
-        net: Net tickets now. gross: gross tickets now. capacity: NaN when unknown.
+        net: Net tickets now.
+        gross: Gross tickets now.
+        capacity: NaN when unknown.
         phi: Dispersion of daily sales.
         pool: Past errors.
     """
@@ -82,7 +82,7 @@ def forecast_concert(
     remaining = np.maximum((said + OFFSET) * np.exp(np.clip(error, -8, 8)) - OFFSET, 0.0)
     central = refunds.net_path(np.array([net]), (said * shape)[None, ::-1], kept[None, ::-1])[0, ::-1]
     share = min(central[-1] / max(net + said, 1e-9), 1.0)
-    share = np.clip(share + kept_error * np.sqrt(share * (1 - share) + 0.0), 0.0, 1.0)
+    share = np.clip(share + kept_error * np.sqrt(share * (1 - share)), 0.0, 1.0)
     wanted = share * (net + remaining)
     final = np.array([quantile(np.minimum(wanted, limit), mass, level) for level in LEVELS])
     probability = np.nan
@@ -195,7 +195,10 @@ def status_flag(
         (pace_pct >= 100 + PACE_MARGIN, "ahead"),
         (pace_pct <= 100 - PACE_MARGIN, "behind"),
     ]
-    return next((flag for holds, flag in flags if holds), "on_track")
+    for holds, flag in flags:
+        if holds:
+            return flag
+    return "on_track"
 
 
 def path_frame(concert_id: object, forecast: ConcertForecast, as_of: int) -> pd.DataFrame:

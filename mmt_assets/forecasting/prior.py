@@ -4,8 +4,6 @@ log level = ridge on log demand, log capacity, log length of sale, weekday and s
 means of what is left per artist, venue, city and country. Newer concerts count more.
 """
 
-from __future__ import annotations
-
 from dataclasses import dataclass
 
 import numpy as np
@@ -67,7 +65,7 @@ def fit_prior(origin: Origin, rows: Ints, log_level: Floats, as_of: int) -> Leve
     penalty = RIDGE * np.eye(design.shape[1])
     penalty[0, 0] = 1e-6
     weighted = design * weight[:, None]
-    coefficients = np.linalg.solve(weighted.T @ design + penalty, weighted.T @ log_level)
+    coefficients = np.asarray(np.linalg.solve(weighted.T @ design + penalty, weighted.T @ log_level), dtype=np.float64)
     effects = _effects(origin.history.concerts, rows, log_level - design @ coefficients, weight)
     return LevelPrior(mean, scale, coefficients, effects, season, len(rows))
 

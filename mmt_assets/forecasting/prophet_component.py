@@ -6,8 +6,6 @@ prior as a whole, at its opening and at its close. Rows before the sale with z =
 Prophet's free intercept and sigma, so that a concert without a single sale can be forecast too.
 """
 
-from __future__ import annotations
-
 from collections.abc import Callable
 from typing import Literal
 

@@ -1,7 +1,5 @@
 """Refunds as a process of their own: the share of outstanding tickets returned per day, by days to show."""
 
-from __future__ import annotations
-
 from dataclasses import dataclass
 
 import numpy as np
@@ -70,7 +68,8 @@ def survival(rates: RefundRates, factor: Floats, days_to_show: Ints, horizon: in
     days_out = np.arange(horizon)
     rate = np.minimum(factor[:, None] * rates.on(days_out)[None, :], MAX_DAILY_RATE)
     rate = np.where(days_out[None, :] < days_to_show[:, None], rate, 0.0)
-    return np.cumprod((1.0 - rate)[:, ::-1], axis=1)[:, ::-1]
+    kept: Floats = np.cumprod((1.0 - rate)[:, ::-1], axis=1)[:, ::-1].astype(np.float64)
+    return kept
 
 
 def net_path(net_now: Floats, gross_path: Floats, kept: Floats) -> Floats:

@@ -3,9 +3,8 @@
 Everything that is chosen or calibrated (shrinkage, blend, champion, intervals) is chosen on these rows.
 """
 
-from __future__ import annotations
-
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 
@@ -18,6 +17,7 @@ from mmt_assets.forecasting.prophet_component import prophet_path
 MIN_ORIGIN_GAP_DAYS = 7
 MAX_REPLAY_DAYS = 400
 MIN_FINISHED = 20
+MODELS = ("prior", "pickup", "pickup_additive", "shrinkage", "shrinkage_pickup")
 MAX_ROWS_PER_ORIGIN = 150
 OFFSET = 2.0
 """Tickets added before logs: `log(tickets + 2)` stays sane for nearly empty remainders."""
@@ -78,6 +78,7 @@ def model_paths(
     named = {
         "prior": future,
         "pickup": components.pickup_path(knowledge, future),
+        "pickup_additive": components.additive_path(knowledge, future),
         "shrinkage": components.shrinkage_path(origin, future, past, *shrinkage),
     }
     ratio = named["pickup"].sum(axis=1) / np.maximum(future.sum(axis=1), 1e-9)
@@ -116,10 +117,8 @@ def replay(
     if not moments:
         return None
     shrinkage = _choose_shrinkage(moments)
+    names = MODELS if engine == "none" else (*MODELS, "prophet_pooled")
     parts = [_forecast_rows(*moment, shrinkage, engine) for moment in reversed(moments)]
-    names = tuple(parts[0].pop("names") for _ in range(1))[0]
-    for part in parts[1:]:
-        part.pop("names")
     joined = {name: np.concatenate([part[name] for part in parts]) for name in parts[0]}
     return Replay(names=names, shrinkage=shrinkage, **joined)
 
@@ -165,7 +164,7 @@ def _forecast_rows(
     ended: Origin,
     shrinkage: tuple[float, float],
     engine: Engine,
-) -> dict:
+) -> dict[str, Any]:
     horizon = int(origin.days_to_show.max())
     paths = model_paths(knowledge, origin, horizon, shrinkage, engine)
     named = {name: np.nan_to_num(path) for name, path in paths.named.items()}
@@ -174,14 +173,11 @@ def _forecast_rows(
     central = named["shrinkage"]
     kept_path = refunds.net_path(origin.net, central, paths.kept)[:, 0]
     window = min(horizon, ended.history.sold.shape[1])
+    ahead = np.arange(horizon)[None, :] < origin.days_to_show[:, None]
     late = np.arange(horizon)[None, :] >= (origin.days_to_show // 2)[:, None]
-    seen = (
-        ended.history.sold[:, :window]
-        * (late & (np.arange(horizon)[None, :] < origin.days_to_show[:, None]))[:, :window]
-    ).sum(axis=1)
+    seen = (ended.history.sold[:, :window] * (late & ahead)[:, :window]).sum(axis=1)
     said = (central * late).sum(axis=1) * (actual + OFFSET) / (central.sum(axis=1) + OFFSET)
     return {
-        "names": tuple(named),
         "log_remaining": np.log(totals + OFFSET),
         "as_of": np.full(len(actual), day),
         "show": origin.history.concerts.show,

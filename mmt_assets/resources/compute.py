@@ -106,7 +106,7 @@ class LocalProcess(ComputeResource):
         if reader.exception:
             raise remote_failure(reader.exception)
         if code != 0:
-            raise dg.Failure(f"the worker was {_describe_exit(code)}; its output is in the step's stderr")
+            raise dg.Failure(f"the worker {_describe_exit(code)}; its output is in the step's stderr")
         results = session.get_results(implicit_materializations=False)
         return Outcome(results, session.get_custom_messages(), time.monotonic() - started)
 
@@ -142,4 +142,4 @@ def _end(process: subprocess.Popen[bytes]) -> None:
 
 
 def _describe_exit(code: int) -> str:
-    return f"killed by {signal.Signals(-code).name}" if code < 0 else f"ended with exit code {code}"
+    return f"was killed by {signal.Signals(-code).name}" if code < 0 else f"ended with exit code {code}"

@@ -148,7 +148,7 @@ class DuckDBSession:
 
     def scalar(self, statement: Statement) -> Any:
         """The only value of a query."""
-        return cast("tuple[Any, ...]", self.execute(statement).fetchone())[0]
+        return self.execute(statement).fetchall()[0][0]
 
     def attach(self, table: SourceTable) -> AttachedTable:
         """Copy a source table into the session, once, and tell what was found.

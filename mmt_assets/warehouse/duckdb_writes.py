@@ -102,7 +102,7 @@ def _stage_rows(session: "DuckDBSession", contract: TableContract, rows: pd.Data
 
 
 def _check_contract(session: "DuckDBSession", contract: TableContract) -> None:
-    counts = session.execute(count_violations(contract, _INCOMING)).fetchone() or ()
+    counts = session.execute(count_violations(contract, _INCOMING)).fetchall()[0]
     for violation, count in zip(violations(contract), counts, strict=False):
         if count:
             rows = session.query(examples(contract, _INCOMING, violation)).to_dict("records")

@@ -38,7 +38,7 @@ def check_fence(connection: duckdb.DuckDBPyConnection, contract: TableContract, 
         "high": part.last.isoformat() if part.last else "\uffff",
     }
     created = {"created": fence.run_created_at}
-    newer = connection.execute(_NEWER, extent | created).fetchone()
+    newer = next(iter(connection.execute(_NEWER, extent | created).fetchall()), None)
     if newer:
         raise StaleWriteError(
             f"{contract.table} ({part.describe()}) was written by the newer run {newer[0]}, created {newer[1]}; "

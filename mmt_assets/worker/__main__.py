@@ -9,7 +9,6 @@ import threading
 from dagster_pipes import open_dagster_pipes
 
 from mmt_assets.worker.job import WorkerJob
-from mmt_assets.worker.work import run_job
 
 
 def _end_with_parent() -> None:
@@ -26,6 +25,9 @@ def main() -> None:
     if "--with-parent" in sys.argv:
         threading.Thread(target=_end_with_parent, daemon=True).start()
     with open_dagster_pipes() as pipes:
+        # Inside the session, so that a broken environment is reported to the run as well.
+        from mmt_assets.worker.work import run_job  # noqa: PLC0415
+
         run_job(WorkerJob.model_validate(pipes.extras["job"]), pipes)
 
 

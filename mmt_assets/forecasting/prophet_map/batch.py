@@ -248,7 +248,7 @@ def predict(
     """Forecast the days of `future`, which may lie within the history or after it.
 
     The predictive distribution is the one that Prophet samples at a MAP estimate: noise, plus changes of slope
-    after the last row. Its moments are closed form (`docs/model.md`), so there are no samples and no seed.
+    after the last row. Its moments are closed form (see the package), so there are no samples and no seed.
     Quantiles use a fourth-order Cornish-Fisher expansion around the mean.
 
     Args:
@@ -258,7 +258,7 @@ def predict(
         workers: Threads.
 
     Returns:
-        One row per row of `future`.
+        One row per row of `future`; a forecast beyond the range of floats is infinite, never NaN.
 
     Raises:
         ValueError: `future` does not fit the model or has another number of series.

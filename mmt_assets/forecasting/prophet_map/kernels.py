@@ -2,8 +2,8 @@
 
 One file on purpose: numba's disk cache looks only at the file of the function that was called, so a kernel
 spread over several files would keep running old code after an edit. Nothing here starts threads and no
-kernel is compiled with ``parallel=True``, hence the process may fork or spawn afterwards. The model, its
-derivation and the references to Prophet's source are in ``docs/model.md`` next to this file.
+kernel is compiled with ``parallel=True``, hence the process may fork or spawn afterwards. The model and its
+derivation are in the docstring of the package; references to Prophet's source stand at each term.
 
 Parameters are one vector ``theta = [k, m, beta (K), delta (S)]`` in Prophet's scaled units.
 """
@@ -220,24 +220,18 @@ def _negative_log_posterior(problem: Problem, squares: float, variance: float, t
 
 
 @njit(cache=True, nogil=True)
-def _eliminate(matrix: Floats, smooth: int, column: Floats) -> None:
+def _eliminate(matrix: Floats, smooth: int) -> None:
     """Cholesky of the first `smooth` columns in place; the rest becomes the Schur complement."""
-    size = matrix.shape[0]
-    least = np.empty(smooth)
-    for j in range(smooth):
-        least[j] = max(1e-15 * matrix[j, j], _VARIANCE_FLOOR**2)  # columns alike up to rounding
-    for j in range(smooth):
-        pivot = np.sqrt(max(matrix[j, j], least[j]))
-        matrix[j, j] = pivot
-        for i in range(j + 1, size):
-            matrix[i, j] /= pivot
-            column[i] = matrix[i, j]
-        for i in range(j + 1, size):
-            x = column[i]
-            if x == 0.0:
-                continue
-            for q in range(j + 1, i + 1):
-                matrix[i, q] -= x * column[q]
+    for i in range(matrix.shape[0]):
+        least = max(1e-15 * matrix[i, i], _VARIANCE_FLOOR**2)  # columns alike up to rounding
+        row = matrix[i, :smooth]
+        for j in range(min(i, smooth)):
+            row[j] = (row[j] - _dot(row[:j], matrix[j, :j])) / matrix[j, j]
+        if i < smooth:
+            matrix[i, i] = np.sqrt(max(matrix[i, i] - _dot(row[:i], row[:i]), least))
+            continue
+        for j in range(smooth, i + 1):
+            matrix[i, j] -= _dot(row, matrix[j, :smooth])
 
 
 @njit(cache=True, nogil=True)
@@ -325,12 +319,10 @@ def _lasso(matrix: Floats, offset: int, linear: Floats, penalty: float, delta: F
 
 
 @njit(cache=True, nogil=True)
-def _minimise_penalised(
-    matrix: Floats, linear: Floats, smooth: int, penalty: float, theta: Floats, column: Floats
-) -> None:
+def _minimise_penalised(matrix: Floats, linear: Floats, smooth: int, penalty: float, theta: Floats) -> None:
     """Minimise theta'M theta/2 - linear'theta + penalty |delta|_1; overwrites matrix, linear and theta."""
     size = theta.size
-    _eliminate(matrix, smooth, column)
+    _eliminate(matrix, smooth)
     for j in range(smooth):
         linear[j] /= matrix[j, j]
         for i in range(j + 1, size):
@@ -393,7 +385,7 @@ def _fit_quadratic(problem: Problem, theta: Floats) -> tuple[float, int]:
     rows, size = problem.t.size, theta.size
     jacobian, residual = np.empty((size, rows)), np.empty(rows)
     gram, matrix = np.empty((size, size)), np.empty((size, size))
-    projection, linear, column = np.empty(size), np.empty(size), np.empty(size)
+    projection, linear = np.empty(size), np.empty(size)
     _fill_jacobian(problem, theta, jacobian)
     _normal_equations(problem, jacobian, problem.y, gram, projection)
     u = 0.0  # forecaster.py, calculate_initial_params(): sigma_obs = 1; from above, the widest mode comes first
@@ -402,7 +394,7 @@ def _fit_quadratic(problem: Problem, theta: Floats) -> tuple[float, int]:
     for _ in range(_QUADRATIC_LIMIT):
         variance = np.exp(u)
         _load(gram, projection, problem, variance, 0.0, theta, matrix, linear)
-        _minimise_penalised(matrix, linear, 2 + problem.scales.size, variance / problem.tau, theta, column)
+        _minimise_penalised(matrix, linear, 2 + problem.scales.size, variance / problem.tau, theta)
         image = np.log(_noise_variance(_evaluate(problem, theta, residual), rows))
         gap = image - u
         if abs(gap) < 1e-10:  # noqa: PLR2004  the objective is off by rows * gap^2
@@ -441,7 +433,7 @@ def _fit_nonlinear(problem: Problem, theta: Floats) -> tuple[float, int]:
     rows, size = problem.t.size, theta.size
     jacobian, residual = np.empty((size, rows)), np.empty(rows)
     gram, matrix = np.empty((size, size)), np.empty((size, size))
-    projection, linear, column = np.empty(size), np.empty(size), np.empty(size)
+    projection, linear = np.empty(size), np.empty(size)
     target, trial = np.empty(size), np.empty(size)
     squares = _evaluate(problem, theta, residual)
     variance = _noise_variance(squares, rows)
@@ -457,7 +449,7 @@ def _fit_nonlinear(problem: Problem, theta: Floats) -> tuple[float, int]:
             _normal_equations(problem, jacobian, residual, gram, projection)
         target[:] = theta
         _load(gram, projection, problem, variance, damping, theta, matrix, linear)
-        _minimise_penalised(matrix, linear, 2 + problem.scales.size, variance / problem.tau, target, column)
+        _minimise_penalised(matrix, linear, 2 + problem.scales.size, variance / problem.tau, target)
         step, found, at_step = _line_search(problem, theta, target, value, trial, residual)
         stale = step > 0
         if not stale:

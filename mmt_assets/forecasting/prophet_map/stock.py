@@ -1,9 +1,12 @@
 """The same specification through stock Prophet: test oracle, second engine and component plots."""
 
 import logging
+from collections.abc import Generator
 from concurrent.futures import ProcessPoolExecutor
+from contextlib import contextmanager
 from dataclasses import replace
 from functools import partial
+from importlib import import_module
 from multiprocessing import get_context
 from typing import Any
 
@@ -64,11 +67,24 @@ def series_frame(spec: ProphetSpec, batch: SeriesBatch, index: int) -> pd.DataFr
     return pd.DataFrame(columns)
 
 
+@contextmanager
+def _quietly() -> Generator[None]:
+    """Hold back the lines that Prophet and cmdstanpy log per fit."""
+    import_module("cmdstanpy")  # sets its own level when it is first imported
+    loggers = [logging.getLogger(name) for name in ("cmdstanpy", "prophet")]
+    levels = [logger.level for logger in loggers]
+    for logger in loggers:
+        logger.setLevel(logging.WARNING)
+    try:
+        yield
+    finally:
+        for logger, level in zip(loggers, levels, strict=True):
+            logger.setLevel(level)
+
+
 def _fit_one(spec: ProphetSpec, history: SeriesBatch, index: int) -> dict[str, NDArray[np.float64]]:
-    logging.getLogger("cmdstanpy").setLevel(logging.WARNING)  # one line per fit otherwise
-    logging.getLogger("prophet").setLevel(logging.WARNING)
-    model = unfitted_prophet(spec, history, index)
-    model.fit(series_frame(spec, history, index))
+    with _quietly():
+        model = unfitted_prophet(spec, history, index).fit(series_frame(spec, history, index))
     return {name: np.asarray(model.params[name]).reshape(-1) for name in ("k", "m", "delta", "beta", "sigma_obs")}
 
 

@@ -78,7 +78,12 @@ SELECT
   ranked.source_file,
   ranked.source_row,
   ranked.row_json,
-  TO_HEX(SHA256(ranked.row_json)) AS content_hash,
+  -- Of the values as they were read: another file format, or way to write a time, makes no new version.
+  TO_HEX(SHA256(TO_JSON_STRING(STRUCT(
+    ranked.artist AS artist, ranked.city AS city, ranked.country AS country, ranked.venue AS venue,
+    CAST(NULLIF(ranked.capacity, 0) AS INT64) AS capacity, ranked.on_sale_at AS on_sale_at,
+    ranked.show_at AS show_at, ranked.status AS status, ranked.status_at AS status_at, ranked.timezone AS timezone
+  )))) AS content_hash,
   CASE
     WHEN ranked.problem IS NOT NULL THEN ranked.problem
     WHEN ranked.occurrence > 1 THEN 'duplicate concert_id'

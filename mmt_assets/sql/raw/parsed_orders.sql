@@ -50,6 +50,8 @@ judged AS (
       WHEN quantity <= 0 THEN 'quantity is not positive'
       WHEN unit_price IS NULL THEN 'unreadable unit_price'
       WHEN unit_price < 0 THEN 'negative unit_price'
+      -- A typing error of this size would not fit into the day's revenue.
+      WHEN CAST(quantity AS FLOAT64) * CAST(unit_price AS FLOAT64) >= 1e11 THEN 'impossible order value'
       WHEN currency IS NULL OR currency NOT IN UNNEST(@currencies) THEN 'unknown currency'
       WHEN status IS NULL OR status NOT IN UNNEST(@order_statuses) THEN 'unknown status'
     END AS order_problem
@@ -62,11 +64,17 @@ ranked AS (
     -- Of rows with the same key the earliest good one stays, then the lowest row.
     ROW_NUMBER() OVER (
       PARTITION BY order_id, order_problem IS NULL ORDER BY ordered_at, source_file, source_row
-    ) AS occurrence,
-    FIRST_VALUE(currency) OVER (
-      PARTITION BY concert_id, order_problem IS NULL ORDER BY ordered_at, source_file, source_row
-    ) AS concert_currency
+    ) AS occurrence
   FROM judged
+),
+compared AS (
+  SELECT
+    * EXCEPT (occurrence),
+    occurrence > 1 AS is_repeated,
+    FIRST_VALUE(currency) OVER (
+      PARTITION BY concert_id, order_problem IS NULL AND occurrence = 1 ORDER BY ordered_at, source_file, source_row
+    ) AS concert_currency
+  FROM ranked
 )
 SELECT
   order_id,
@@ -84,7 +92,7 @@ SELECT
   row_json,
   CASE
     WHEN order_problem IS NOT NULL THEN order_problem
-    WHEN occurrence > 1 THEN 'duplicate order_id'
+    WHEN is_repeated THEN 'duplicate order_id'
     WHEN currency != concert_currency THEN 'currency differs from the first order of the concert'
   END AS order_problem,
   CASE
@@ -93,4 +101,4 @@ SELECT
     WHEN status_date IS NULL THEN 'impossible status_at'
     WHEN status_at < ordered_at THEN 'refunded before it was ordered'
   END AS refund_problem
-FROM ranked
+FROM compared

@@ -1,0 +1,1 @@
+"""Speed and accuracy measurements, each a module that prints a table and, with --json, one last JSON line."""

@@ -1,0 +1,129 @@
+"""The local analysis server: a real subprocess that reports, fails, is killed, and dies with its run."""
+
+import os
+import signal
+import subprocess
+import sys
+import textwrap
+import threading
+import time
+from collections.abc import Callable, Iterator
+from datetime import UTC, date, datetime
+from pathlib import Path
+
+import dagster as dg
+import duckdb
+import psutil
+import pytest
+
+from mmt_assets.resources import LocalProcess
+from mmt_assets.worker.job import WarehouseAddress, WorkerJob
+
+WORKER = "mmt_assets.worker"
+
+
+def make_job(warehouse: Path, busy_timeout: float = 60.0) -> WorkerJob:
+    return WorkerJob(
+        warehouse=WarehouseAddress(path=str(warehouse), busy_timeout=busy_timeout),
+        timezone="UTC",
+        as_of_dates=(date(2026, 1, 1),),
+        run_id="run",
+        run_created_at=datetime(2026, 1, 2, tzinfo=UTC),
+        commit="none",
+        lock_hash="none",
+        exports=str(warehouse.parent / "exports"),
+    )
+
+
+def wait_until(condition: Callable[[], bool], seconds: float, what: str) -> None:
+    deadline = time.monotonic() + seconds
+    while not condition():
+        assert time.monotonic() < deadline, f"{what} did not happen within {seconds} s"
+        time.sleep(0.05)
+
+
+def workers_of(pid: int) -> list[psutil.Process]:
+    try:
+        children = psutil.Process(pid).children(recursive=True)
+        return [child for child in children if WORKER in child.cmdline()]
+    except psutil.NoSuchProcess:
+        return []
+
+
+def run(compute: LocalProcess, job: WorkerJob) -> dg.ExecuteInProcessResult:
+    @dg.asset
+    def heavy(context: dg.AssetExecutionContext) -> None:
+        compute.run(context, job)
+
+    with dg.DagsterInstance.ephemeral() as instance:
+        return dg.materialize([heavy], instance=instance, raise_on_error=False)
+
+
+def failure(result: dg.ExecuteInProcessResult) -> tuple[str, dict[str, str]]:
+    [event] = [event for event in result.all_events if event.is_step_failure]
+    data = event.step_failure_data.user_failure_data
+    assert data is not None, event.step_failure_data.error
+    return str(data.description), {key: str(value.value) for key, value in data.metadata.items()}
+
+
+@pytest.fixture
+def held_warehouse(tmp_path: Path) -> Iterator[Path]:
+    """A warehouse that this process holds, so that a worker waits for it."""
+    path = tmp_path / "warehouse.duckdb"
+    with duckdb.connect(str(path)):
+        yield path
+
+
+def test_a_remote_exception_fails_the_step_with_the_remote_traceback(tmp_path: Path) -> None:
+    message, metadata = failure(run(LocalProcess(), make_job(tmp_path / "missing.duckdb")))
+    assert "WarehouseError" in message
+    assert "does not exist" in message
+    assert "work.py" in metadata["remote_traceback"]
+
+
+def test_a_killed_worker_fails_the_step_and_says_so(held_warehouse: Path) -> None:
+    def kill_worker() -> None:
+        wait_until(lambda: bool(workers_of(os.getpid())), 30, "the worker's start")
+        for worker in workers_of(os.getpid()):
+            worker.kill()
+
+    killer = threading.Thread(target=kill_worker)
+    killer.start()
+    message, _ = failure(run(LocalProcess(), make_job(held_warehouse)))
+    killer.join()
+    assert "killed by SIGKILL" in message
+
+
+def test_a_worker_that_takes_too_long_is_ended(held_warehouse: Path) -> None:
+    message, _ = failure(run(LocalProcess(timeout_seconds=2), make_job(held_warehouse)))
+    assert "MMT_WORKER_TIMEOUT_SECONDS" in message
+    assert workers_of(os.getpid()) == []
+
+
+RUN_SCRIPT = """
+    import dagster as dg
+    from mmt_assets.resources import LocalProcess
+    from mmt_assets.worker.job import WorkerJob
+
+    @dg.asset
+    def heavy(context: dg.AssetExecutionContext) -> None:
+        LocalProcess().run(context, WorkerJob.model_validate_json({job!r}))
+
+    with dg.DagsterInstance.ephemeral() as instance:
+        dg.materialize([heavy], instance=instance)
+"""
+
+
+@pytest.mark.parametrize("sent", [signal.SIGKILL, signal.SIGTERM, signal.SIGINT])
+def test_the_worker_does_not_outlive_its_run(held_warehouse: Path, sent: signal.Signals) -> None:
+    script = textwrap.dedent(RUN_SCRIPT).format(job=make_job(held_warehouse).model_dump_json())
+    process = subprocess.Popen([sys.executable, "-c", script], stderr=subprocess.DEVNULL)
+    try:
+        wait_until(lambda: bool(workers_of(process.pid)), 60, "the worker's start")
+        workers = workers_of(process.pid)
+        process.send_signal(sent)
+        process.wait(30)
+        wait_until(lambda: not any(worker.is_running() for worker in workers), 15, "the worker's end")
+    finally:
+        process.kill()
+        process.wait()
