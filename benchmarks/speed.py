@@ -68,12 +68,13 @@ class Size:
     repetitions: int
     ours: int
     stock: int
+    batched: int  # for peers that gain from many series in one call
     checked: int
     scale: tuple[int, ...]
 
 
-FULL = Size(repetitions=5, ours=2_000, stock=24, checked=100, scale=(1_000, 10_000, 50_000))
-QUICK = Size(repetitions=2, ours=200, stock=4, checked=6, scale=(1_000,))
+FULL = Size(repetitions=5, ours=2_000, stock=24, batched=200, checked=100, scale=(1_000, 10_000, 50_000))
+QUICK = Size(repetitions=2, ours=200, stock=4, batched=20, checked=6, scale=(1_000,))
 
 
 def make_case(name: str, n: int, seed: int, days: int | None = None) -> Case:
@@ -115,7 +116,7 @@ def run_ours(case: Case, workers: int) -> None:
 
 def quiet() -> None:
     """Silence the line that Prophet's parts log per fit."""
-    import_module("cmdstanpy")  # sets its own level when it is first imported
+    import_module("cmdstanpy.utils").get_logger()  # sets its own level when first asked for
     for name in ("prophet", "cmdstanpy", "prophet_batch"):
         logging.getLogger(name).setLevel(logging.ERROR)
 
@@ -177,15 +178,15 @@ def statsforecast_run(case: Case, workers: int, model: str) -> Run:
     )
 
 
-def peer_runs(case: Case, workers: int, pool: ProcessPoolExecutor, stack: ExitStack) -> dict[str, Run | None]:
-    """Every peer by name; None, with the reason printed, where its package is not installed."""
-    runs: dict[str, Run | None] = dict(stock_runs(case, pool))
-    further: dict[str, Callable[[], Run]] = {
+def batch_runs(case: Case, workers: int, stack: ExitStack) -> dict[str, Run | None]:
+    """Peers that take many series in one call; None, with the reason printed, where the package is missing."""
+    makers: dict[str, Callable[[], Run]] = {
         "prophet_batch_1000": lambda: prophet_batch_run(case, workers, stack),
         "autotheta": lambda: statsforecast_run(case, workers, "AutoTheta"),
         "autoets": lambda: statsforecast_run(case, workers, "AutoETS"),
     }
-    for name, make in further.items():
+    runs: dict[str, Run | None] = {}
+    for name, make in makers.items():
         try:
             runs[name] = make()
         except ImportError as error:
@@ -207,19 +208,19 @@ def _spread(values: list[float]) -> dict[str, float]:
 def measure_set(name: str, size: Size, workers: int, pool: ProcessPoolExecutor) -> dict[str, Any]:
     """Interleaved repetitions of one set."""
     large, small = make_case(name, size.ours, seed=1), make_case(name, size.stock, seed=2)
+    ours: list[float] = []
     with ExitStack() as stack:
-        runs = peer_runs(small, workers, pool, stack)
-        run_ours(large, workers)
-        for run in runs.values():
-            if run is not None:
-                run()
-        ours: list[float] = []
+        stock, batched = stock_runs(small, pool), batch_runs(make_case(name, size.batched, seed=2), workers, stack)
+        counts = dict.fromkeys(stock, size.stock) | dict.fromkeys(batched, size.batched)
+        runs = stock | batched
         ratios: dict[str, list[float]] = {peer: [] for peer in runs}
-        for _ in range(size.repetitions):
-            ours.append(_seconds(partial(run_ours, large, workers)) / size.ours)
-            for peer, run in runs.items():
-                if run is not None:
-                    ratios[peer].append(_seconds(run) / size.stock / ours[-1])
+        for repetition in range(size.repetitions + 1):  # the first one warms everything up
+            own = _seconds(partial(run_ours, large, workers)) / size.ours
+            taken = {peer: _seconds(run) / counts[peer] for peer, run in runs.items() if run is not None}
+            if repetition:
+                ours.append(own)
+                for peer, seconds in taken.items():
+                    ratios[peer].append(seconds / own)
     ratio = {peer: _spread(values) if values else None for peer, values in ratios.items()}
     result = {"ratio": ratio, "ms_per_series": statistics.median(ours) * 1e3}
     print(f"{name}: {result['ms_per_series']:.4f} ms per series")

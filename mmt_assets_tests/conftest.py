@@ -21,9 +21,11 @@ from mmt_assets.warehouse.compose import columns, compose, table
 Row = dict[str, Any]
 Day = date | str
 
+_CONCERT = ("concert_id", "artist", "city", "country", "venue", "capacity", "on_sale_at", "show_at")
+_ORDER = ("order_id", "concert_id", "ordered_at", "quantity", "unit_price")
 _COLUMNS = {
-    "concerts": (["concert_id", "artist", "city", "country", "venue", "capacity", "on_sale_at", "show_at", "status", "status_at", "timezone"]),
-    "ticket_orders": ["order_id", "concert_id", "ordered_at", "quantity", "unit_price", "currency", "status", "status_at"],
+    "concerts": [*_CONCERT, "status", "status_at", "timezone"],
+    "ticket_orders": [*_ORDER, "currency", "status", "status_at"],
     "makes": ["fan_id", "artist", "city", "country", "made_at"],
 }
 _SOURCE_GROUPS = ("raw", "features")
@@ -123,7 +125,7 @@ class Pipeline:
 
     def set(self, **settings: Any) -> None:
         """Change settings of the loads to come."""
-        self.settings = self.settings.model_copy(update=settings)
+        self.settings = Settings.model_validate({**self.settings.model_dump(exclude_unset=True), **settings})
 
     def job(self) -> dg.JobDefinition:
         """The daily job with the present settings."""

@@ -130,7 +130,10 @@ def test_another_way_to_write_the_same_values_makes_no_new_version(pipeline: "Pi
     pipeline.put(
         concerts=[
             pipeline.concert(
-                capacity="3500.0", on_sale_at="2025-12-01T00:00:00Z", show_at="2026-06-01 19:00:00+09:00", status="On_Sale"
+                capacity="3500.0",
+                on_sale_at="2025-12-01T00:00:00Z",
+                show_at="2026-06-01 19:00:00+09:00",
+                status="On_Sale",
             )
         ],
         suffix=".csv",

@@ -16,15 +16,18 @@ class TerminalHandler(logging.Handler):
     """Prints step starts, ends and messages of a run."""
 
     def __init__(self) -> None:
-        super().__init__(logging.INFO)
+        # Dagster logs its events as debug messages.
+        super().__init__(logging.DEBUG)
         self._started: dict[str, float] = {}
 
     def emit(self, record: logging.LogRecord) -> None:
         """Print what is of interest in one record of a run's log."""
         meta: dict[str, Any] = getattr(record, "dagster_meta", {})
         event: dg.DagsterEvent | None = meta.get("dagster_event")
-        if event is None:
+        if event is None and record.levelno >= logging.INFO:
             console.print(f"    {escape(str(meta.get('orig_message', record.getMessage())))}", highlight=False)
+        elif event is None:
+            return
         elif event.event_type == dg.DagsterEventType.STEP_START:
             self._started[str(event.step_key)] = time.monotonic()
             console.print(f"  [bold]{escape(str(event.step_key))}[/bold] started", highlight=False)

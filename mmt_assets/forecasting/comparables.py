@@ -5,7 +5,7 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
-from mmt_assets.forecasting.history import History, Origin, at_origin
+from mmt_assets.forecasting.history import History, Origin
 from mmt_assets.forecasting.inputs import Floats
 
 COMPARABLES = 3
@@ -64,8 +64,3 @@ def pace(targets: Origin, log_expected: Floats, pool: History, pool_log_expected
 def finished_part(history: History, as_of: int) -> History:
     """Return the concerts that ended before a day."""
     return history.take(np.flatnonzero((history.concerts.show < as_of) & (history.start >= 0)))
-
-
-def complete(history: History, as_of: int, sale_days: float) -> Origin:
-    """Return finished concerts as of a day after their shows."""
-    return at_origin(history, as_of, sale_days)

@@ -201,7 +201,7 @@ def _combine(model: _Model, origin: Origin, paths: Paths) -> tuple[list[str], Fl
         central = named["shrinkage"]
     reasons = [model.reason] * len(said)
     if model.blend is not None and "prophet_pooled" in named and "prophet_pooled" not in names:
-        # Not replayed, so its weight is not learned: the half that the measured blends gave it.
+        # Not replayed, so its weight is not learned: a third is an assumption, not a measurement.
         prophet = np.log(named["prophet_pooled"].sum(axis=1) + OFFSET)
         said = (2 * said + prophet) / 3
         methods = [f"{method}_prophet" for method in methods]

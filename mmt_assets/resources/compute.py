@@ -4,6 +4,7 @@ import signal
 import subprocess
 import sys
 import time
+import warnings
 from abc import ABC, abstractmethod
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -94,6 +95,8 @@ class LocalProcess(ComputeResource):
 
     def run(self, context: dg.AssetExecutionContext, job: WorkerJob) -> Outcome:
         """Do the job in a subprocess, see `ComputeResource.run`."""
+        # How many writers a Pipes session may have is a preview in Dagster; the lock pins its version.
+        warnings.filterwarnings("ignore", category=dg.PreviewWarning, module="dagster._core.pipes")
         started = time.monotonic()
         reader = RemoteExceptionReader(dg.PipesTempFileMessageReader(include_stdio_in_messages=False))
         with dg.open_pipes_session(

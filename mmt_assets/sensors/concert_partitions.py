@@ -6,6 +6,8 @@ from datetime import UTC, date, datetime, timedelta
 import dagster as dg
 import pandas as pd
 
+from mmt_assets.assets.catalog import asset_key
+from mmt_assets.contracts import CONCERT_SALES
 from mmt_assets.jobs import CONCERT_JOB
 from mmt_assets.partitions import CONCERTS, is_concert_partition_key
 from mmt_assets.resources import WarehouseResource
@@ -13,6 +15,7 @@ from mmt_assets.settings import Settings
 from mmt_assets.warehouse import Statement, WarehouseBusyError
 
 _NAME = str(CONCERTS.name)
+_SALES = asset_key(CONCERT_SALES)
 _ACTIVE = ("announced", "on_sale")
 # A sensor's tick may take a minute; waiting longer for the file would only hide that it is busy.
 _BUSY_TIMEOUT_SECONDS = 10.0
@@ -101,7 +104,8 @@ def concert_partition_sensor(settings: Settings) -> dg.SensorDefinition:
         description="Keeps the concert partitions equal to the active concerts.",
     )
     def sensor(context: dg.SensorEvaluationContext, warehouse: WarehouseResource) -> dg.SensorResult | dg.SkipReason:
-        if not warehouse.exists():
+        # The file alone is no sign: the first run makes it long before there are features.
+        if not warehouse.exists() or not context.instance.get_latest_materialization_event(_SALES):
             return dg.SkipReason("the warehouse is empty: run the daily job first (make demo)")
         impatient = WarehouseResource(path=warehouse.path, busy_timeout=_BUSY_TIMEOUT_SECONDS)
         try:
@@ -114,8 +118,8 @@ def concert_partition_sensor(settings: Settings) -> dg.SensorDefinition:
             return dg.SkipReason(f"partitions are up to date ({len(changes.rejected)} concert ids rejected)")
         return dg.SensorResult(
             dynamic_partitions_requests=[
-                CONCERTS.build_add_request(changes.add),
-                CONCERTS.build_delete_request(changes.remove),
+                CONCERTS.build_add_request(list(changes.add)),
+                CONCERTS.build_delete_request(list(changes.remove)),
             ]
         )
 

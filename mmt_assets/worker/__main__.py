@@ -13,7 +13,9 @@ from mmt_assets.worker.job import WorkerJob
 
 def _end_with_parent() -> None:
     """Kill this process and its children as soon as the run that started it is gone."""
-    sys.stdin.buffer.read()
+    # Unbuffered: a thread inside sys.stdin would keep the interpreter from shutting down.
+    while os.read(0, 1024):
+        pass
     os.killpg(0, signal.SIGKILL)
 
 

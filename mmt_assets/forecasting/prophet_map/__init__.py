@@ -36,9 +36,6 @@ for (stock Prophet counts rows). Terms are traced to functions of forecaster.py 
 
 Without changepoints stock Prophet fits a dummy at time 0 and folds it into k; here there is none, the same optimum
 unless |k| exceeds 25 / tau. Holidays, a logistic floor and sub-daily rows are not covered.
-
-`prophet_map.stock` fits the same specification with stock Prophet and turns estimates into real `Prophet`
-objects; it is not imported here because importing Prophet takes seconds.
 """
 
 from mmt_assets.forecasting.prophet_map.batch import (

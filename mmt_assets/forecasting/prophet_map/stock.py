@@ -70,7 +70,7 @@ def series_frame(spec: ProphetSpec, batch: SeriesBatch, index: int) -> pd.DataFr
 @contextmanager
 def _quietly() -> Generator[None]:
     """Hold back the lines that Prophet and cmdstanpy log per fit."""
-    import_module("cmdstanpy")  # sets its own level when it is first imported
+    import_module("cmdstanpy.utils").get_logger()  # sets its own level when first asked for
     loggers = [logging.getLogger(name) for name in ("cmdstanpy", "prophet")]
     levels = [logger.level for logger in loggers]
     for logger in loggers:

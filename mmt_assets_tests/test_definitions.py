@@ -1,0 +1,201 @@
+"""The code location, pinned: loaded in a fresh process, without credentials and with the network cut off."""
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from mmt_assets.contracts import ALL_TABLES
+
+# Python runs this module before anything else when it is found on its path.
+_CUT_OFF = """
+import socket
+def refuse(*args, **kwargs):
+    raise RuntimeError("the network is cut off")
+socket.getaddrinfo = socket.create_connection = refuse
+socket.socket.connect = socket.socket.connect_ex = socket.socket.sendto = socket.socket.bind = refuse
+"""
+_DESCRIBE = """
+import json, sys
+from mmt_assets.definitions import defs
+graph, repository = defs.resolve_asset_graph(), defs.get_repository_def()
+def asset(key):
+    node = graph.get(key)
+    schema = node.metadata["dagster/column_schema"]
+    schema = getattr(schema, "value", schema)
+    return {
+        "group": node.group_name,
+        "deps": sorted(parent.to_user_string() for parent in node.parent_keys),
+        "partitions": type(node.partitions_def).__name__ if node.partitions_def else None,
+        "starts": str(node.partitions_def.start.date()) if hasattr(node.partitions_def, "start") else None,
+        "timezone": getattr(node.partitions_def, "timezone", None),
+        "made_here": node.is_materializable,
+        "checks": sorted(check.name for check in node.check_keys),
+        "owners": sorted(node.owners),
+        "kinds": sorted(node.kinds),
+        "columns": [column.name for column in schema.columns],
+        "column_types": [column.type for column in schema.columns],
+        "described": all(column.description for column in schema.columns) and bool(node.description),
+        "fresh_for_seconds": specs[key].freshness_policy and
+            int(specs[key].freshness_policy.fail_window.to_timedelta().total_seconds()),
+    }
+specs = {spec.key: spec for spec in defs.resolve_all_asset_specs()}
+print(json.dumps({
+    "assets": {key.to_user_string(): asset(key) for key in graph.get_all_asset_keys()},
+    "jobs": {name: sorted(key.to_user_string() for key in repository.get_job(name).asset_layer.executable_asset_keys)
+        for name in repository.job_names if not name.startswith("__")},
+    "executors": sorted({repository.get_job(name).executor_def.name for name in repository.job_names}),
+    "schedules": {s.name: [s.cron_schedule, s.execution_timezone, s.default_status.value, s.job_name]
+        for s in repository.schedule_defs},
+    "sensors": {s.name: [s.default_status.value, s.minimum_interval_seconds, s.job_name]
+        for s in repository.sensor_defs},
+    "resources": sorted(repository.get_top_level_resources()),
+}))
+"""
+
+_DAYS = "DailyPartitionsDefinition"
+_FEATURES = ["features/city_demand", "features/concert_sales"]
+_FORECAST_INPUTS = [*_FEATURES, "raw/concerts"]
+_PIPELINE = ["duckdb", "sql"]
+_MODEL = ["duckdb", "prophet", "python"]
+# Asset: what it depends on, its partitions, its technologies.
+GRAPH: dict[str, tuple[list[str], str | None, list[str]]] = {
+    "raw/concerts": ([], None, _PIPELINE),
+    "raw/ticket_orders": (["raw/concerts"], _DAYS, _PIPELINE),
+    "raw/ticket_refunds": (["raw/concerts"], _DAYS, _PIPELINE),
+    "raw/makes": ([], _DAYS, _PIPELINE),
+    "raw/undated_refunds": (["raw/ticket_refunds"], None, _PIPELINE),
+    "raw/rejected_rows": (
+        ["raw/concerts", "raw/makes", "raw/ticket_orders", "raw/ticket_refunds"],
+        None,
+        _PIPELINE,
+    ),
+    "features/concert_sales": (["raw/ticket_orders", "raw/ticket_refunds"], _DAYS, _PIPELINE),
+    "features/city_demand": (["raw/makes"], _DAYS, _PIPELINE),
+    "forecasts/ticket_sales": (_FORECAST_INPUTS, _DAYS, _MODEL),
+    "forecasts/concert_outlook": (_FORECAST_INPUTS, _DAYS, _MODEL),
+    "forecasts/booking_curves": (_FORECAST_INPUTS, _DAYS, _MODEL),
+    "forecasts/concert_forecast": (_FORECAST_INPUTS, "DynamicPartitionsDefinition", _MODEL),
+    "forecasts/published_outlook": (["forecasts/concert_forecast", "forecasts/concert_outlook"], None, _MODEL),
+}
+# Tables that another asset writes along.
+WRITTEN_ALONG = {"raw/rejected_rows", "raw/undated_refunds", "forecasts/published_outlook"}
+OWN_CHECKS = {
+    "raw/concerts": {"rejected_rows"},
+    "raw/ticket_orders": {"rejected_rows", "late_rows"},
+    "raw/ticket_refunds": {"rejected_rows", "late_rows", "refunds_are_dated"},
+    "raw/makes": {"rejected_rows", "late_rows"},
+}
+ON_DEMAND = "forecasts/concert_forecast"
+
+
+def run_cut_off(code: str, directory: Path, **variables: str) -> str:
+    """Run Python code in a fresh process without credentials or network; returns what it prints."""
+    site, work = directory / "site", directory / "work"
+    for folder in (site, work):
+        folder.mkdir()
+    (site / "sitecustomize.py").write_text(_CUT_OFF)
+    repository = Path(__file__).parents[1]
+    environment = {
+        "PATH": os.environ["PATH"],
+        "HOME": str(work),
+        "PYTHONPATH": f"{site}:{repository}",
+        "PYTHONDONTWRITEBYTECODE": "1",
+        **variables,
+    }
+    done = subprocess.run(
+        [sys.executable, "-c", code], cwd=work, env=environment, capture_output=True, text=True, check=False
+    )
+    assert done.returncode == 0, done.stderr
+    assert not [path for path in work.iterdir() if not path.name.startswith(".")], "loading wrote files"
+    return done.stdout
+
+
+@pytest.fixture(scope="module", params=["local", "gcp"])
+def described(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
+    directory = tmp_path_factory.mktemp(f"definitions_{request.param}")
+    environment = {"MMT_ENV": request.param, "MMT_FIRST_DAY": "2026-01-01", "MMT_DAILY_AT": "05:30"}
+    if request.param == "gcp":
+        environment["MMT_TIMEZONE"] = "Europe/Berlin"
+    told = json.loads(run_cut_off(_DESCRIBE, directory, **environment))
+    return {**told, "env": request.param, "timezone": environment.get("MMT_TIMEZONE", "Asia/Seoul")}
+
+
+def test_the_network_is_really_cut_off(tmp_path: Path) -> None:
+    code = """
+import urllib.request
+try:
+    urllib.request.urlopen("http://127.0.0.1:9")
+except RuntimeError as error:
+    print(error)
+"""
+    assert run_cut_off(code, tmp_path) == "the network is cut off\n"
+
+
+def test_assets_dependencies_partitions_and_kinds(described: dict[str, Any]) -> None:
+    assets = described["assets"]
+    found = {key: (asset["deps"], asset["partitions"], asset["kinds"]) for key, asset in assets.items()}
+    assert found == GRAPH
+    assert {key for key, asset in assets.items() if not asset["made_here"]} == WRITTEN_ALONG
+    days = [asset for asset in assets.values() if asset["partitions"] == _DAYS]
+    assert {(asset["starts"], asset["timezone"]) for asset in days} == {("2026-01-01", described["timezone"])}
+    assert all(asset["group"] == key.split("/")[0] for key, asset in assets.items())
+    assert {tuple(asset["owners"]) for asset in assets.values()} == {("team:data-engineering",)}
+
+
+def test_columns_and_checks_come_from_the_contracts(described: dict[str, Any]) -> None:
+    contracts = {f"{contract.schema}/{contract.name}": contract for contract in ALL_TABLES}
+    for key, asset in described["assets"].items():
+        contract = contracts[key]
+        assert asset["columns"] == list(contract.column_names), key
+        assert asset["column_types"] == [column.type for column in contract.columns], key
+        assert asset["described"], key
+        own = {rule.name for rule in contract.rules} | {"key_is_unique", "no_nulls"} | OWN_CHECKS.get(key, set())
+        assert set(asset["checks"]) == (set() if key in WRITTEN_ALONG else own), key
+
+
+def test_what_the_daily_run_makes_must_be_fresh(described: dict[str, Any]) -> None:
+    policies = {key: asset["fresh_for_seconds"] for key, asset in described["assets"].items()}
+    without = WRITTEN_ALONG | {ON_DEMAND}
+    assert policies == {key: None if key in without else 26 * 3600 for key in GRAPH}
+
+
+def test_jobs_schedules_sensors_and_resources(described: dict[str, Any]) -> None:
+    made = set(GRAPH) - WRITTEN_ALONG
+    assert described["jobs"] == {
+        "daily_forecast_job": sorted(made - {ON_DEMAND}),
+        "concert_forecast_job": [ON_DEMAND],
+    }
+    assert described["executors"] == ["in_process"]
+    status = "RUNNING" if described["env"] == "local" else "STOPPED"
+    assert described["schedules"] == {
+        "daily_forecast_schedule": ["30 5 * * *", described["timezone"], status, "daily_forecast_job"]
+    }
+    assert described["sensors"] == {"concert_partition_sensor": [status, 60, "concert_forecast_job"]}
+    assert described["resources"] == ["compute", "source", "warehouse"]
+
+
+def test_the_worker_does_not_import_dagster(tmp_path: Path) -> None:
+    code = """
+import sys
+import mmt_assets.worker.__main__, mmt_assets.worker.work
+print(sorted(name for name in sys.modules if name.split(".")[0] in ("dagster", "dagster_shared", "dagster_gcp")))
+"""
+    assert run_cut_off(code, tmp_path) == "[]\n"
+
+
+def test_a_wrong_setting_fails_the_code_location_by_name(tmp_path: Path) -> None:
+    code = """
+from mmt_assets.settings import SettingsError
+try:
+    import mmt_assets.definitions
+except SettingsError as error:
+    print(error)
+"""
+    told = run_cut_off(code, tmp_path, MMT_ENV="cloud")
+    assert told.startswith("MMT_ENV is 'cloud'")
+    assert "'local' or 'gcp'" in told
