@@ -45,7 +45,12 @@ check: .venv/installed ## lint, format, types, import directions, definitions of
 	MMT_ENV=local $(BIN)/dagster definitions validate -w workspace.yaml
 	MMT_ENV=gcp $(BIN)/dagster definitions validate -w workspace.yaml
 
-bench: .venv/installed ## benchmarks: speed and accuracy of the forecasts
+# The peers' packages, beside the locked ones and held to the same versions.
+.venv/bench-installed: requirements-bench.lock .venv/installed
+	$(BIN)/pip install --quiet --disable-pip-version-check --require-hashes -r requirements-bench.lock
+	@touch $@
+
+bench: .venv/bench-installed ## benchmarks: speed and accuracy of the forecasts
 	$(BIN)/python -m benchmarks.speed --quick
 	$(BIN)/python -m benchmarks.accuracy --source sample
 
@@ -54,6 +59,8 @@ lock: .venv/installed ## resolve pyproject.toml into the hash-locked requirement
 	  --custom-compile-command "make lock" -o requirements.lock
 	$(BIN)/uv pip compile pyproject.toml --extra dev --quiet --python-version 3.11 --generate-hashes --no-strip-extras \
 	  --custom-compile-command "make lock" -c requirements.lock -o requirements-dev.lock
+	$(BIN)/uv pip compile pyproject.toml --extra bench --quiet --python-version 3.11 --generate-hashes \
+	  --no-strip-extras --custom-compile-command "make lock" -c requirements-dev.lock -o requirements-bench.lock
 
 clean: ## remove the environment, the local warehouse and Dagster's history
 	rm -rf .venv .mmt .dagster_home

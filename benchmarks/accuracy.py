@@ -77,7 +77,7 @@ def read_source(directory: Path) -> Source:
         cancelled_on=_day(concerts["status_at"]).where(concerts["status"] == "cancelled"),
     )
     concerts = concerts[concerts["show_date"].notna() & (concerts["status"] != "cancelled")]
-    if any(directory.glob("makes*.parquet")):
+    if any(directory.rglob("makes*")):
         makes = _read(directory, "makes")
         stamp = next(name for name in ("made_at", "created_at", "at") if name in makes)
         makes = makes.assign(made_on=_day(makes[stamp]))
@@ -246,7 +246,7 @@ def _finals(source: Source) -> pd.DataFrame:
 
 
 def _read(directory: Path, name: str) -> pd.DataFrame:
-    files = sorted(directory.glob(f"{name}*.parquet"))
+    files = sorted([*directory.glob(f"{name}*.parquet"), *directory.glob(f"{name}/**/*.parquet")])
     if not files:
         raise FileNotFoundError(f"no {name}*.parquet in {directory}")
     return pd.concat([pd.read_parquet(file) for file in files], ignore_index=True)

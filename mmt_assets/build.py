@@ -47,7 +47,7 @@ def build_definitions(
         warnings.simplefilter("ignore", dg.BetaWarning)
         return dg.Definitions(
             assets=[*raw_assets(settings), *feature_assets(settings), *forecast_assets(settings)],
-            jobs=[daily_forecast_job(settings), concert_forecast_job()],
+            jobs=[daily_forecast_job(), concert_forecast_job()],
             schedules=[daily_forecast_schedule(settings)],
             sensors=[concert_partition_sensor(settings)],
             resources={**build_resources(settings), **(resources or {})},

@@ -5,14 +5,12 @@ from dagster._core.definitions.unresolved_asset_job_definition import Unresolved
 
 from mmt_assets.assets.catalog import asset_key
 from mmt_assets.contracts import CONCERT_FORECAST
-from mmt_assets.partitions import CONCERTS, day_partitions
-from mmt_assets.settings import Settings
 
 DAILY_JOB = "daily_forecast_job"
 CONCERT_JOB = "concert_forecast_job"
 
 
-def daily_forecast_job(settings: Settings) -> UnresolvedAssetJobDefinition:
+def daily_forecast_job() -> UnresolvedAssetJobDefinition:
     """Source to forecasts for a range of business days."""
     selection = dg.AssetSelection.groups("raw", "features", "forecasts") - dg.AssetSelection.assets(
         asset_key(CONCERT_FORECAST)
@@ -20,7 +18,6 @@ def daily_forecast_job(settings: Settings) -> UnresolvedAssetJobDefinition:
     return dg.define_asset_job(
         DAILY_JOB,
         selection=selection,
-        partitions_def=day_partitions(settings),
         description="Everything that belongs to a business day: raw, features, forecasts of all active concerts.",
         # One process: SIGKILL of the run then leaves no step process that goes on writing.
         executor_def=dg.in_process_executor,
@@ -32,7 +29,6 @@ def concert_forecast_job() -> UnresolvedAssetJobDefinition:
     return dg.define_asset_job(
         CONCERT_JOB,
         selection=dg.AssetSelection.assets(asset_key(CONCERT_FORECAST)),
-        partitions_def=CONCERTS,
         description="Forecast one concert on demand; choose the concert as partition.",
         executor_def=dg.in_process_executor,
     )

@@ -1,6 +1,6 @@
 """A small pipeline on real parts: source files, Dagster's in-memory instance, a DuckDB file."""
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack
 from datetime import date, datetime
 from itertools import count
@@ -19,6 +19,7 @@ from mmt_assets.warehouse import DuckDBWarehouse, Statement
 from mmt_assets.warehouse.compose import columns, compose, table
 
 Row = dict[str, Any]
+Rows = Sequence[Row] | pd.DataFrame
 Day = date | str
 
 _CONCERT = ("concert_id", "artist", "city", "country", "venue", "capacity", "on_sale_at", "show_at")
@@ -37,7 +38,7 @@ def pytest_configure(config: pytest.Config) -> None:
     config.addinivalue_line("filterwarnings", "default:Parameter `partitions_def` of function:DeprecationWarning")
 
 
-def concert(concert_id: str = "c1", **values: Any) -> Row:
+def concert(concert_id: str | None = "c1", **values: Any) -> Row:
     """A concert that has been on sale for long and lies far ahead."""
     defaults: Row = {
         "artist": "Epik High",
@@ -54,7 +55,7 @@ def concert(concert_id: str = "c1", **values: Any) -> Row:
     return {"concert_id": concert_id, **defaults, **values}
 
 
-def order(order_id: str = "o1", ordered_at: str = "2026-01-02 03:00:00", **values: Any) -> Row:
+def order(order_id: str | None = "o1", ordered_at: str | None = "2026-01-02 03:00:00", **values: Any) -> Row:
     """Two paid tickets of concert c1 at noon of 2 January in Seoul."""
     defaults: Row = {
         "concert_id": "c1",
@@ -67,7 +68,7 @@ def order(order_id: str = "o1", ordered_at: str = "2026-01-02 03:00:00", **value
     return {"order_id": order_id, "ordered_at": ordered_at, **defaults, **values}
 
 
-def make(fan_id: str = "fan-1", made_at: str = "2026-01-02 03:00:00", **values: Any) -> Row:
+def make(fan_id: str | None = "fan-1", made_at: str | None = "2026-01-02 03:00:00", **values: Any) -> Row:
     """A fan asks for Epik High in Berlin at noon of 2 January in Seoul."""
     return {
         "fan_id": fan_id,
@@ -101,8 +102,12 @@ class Pipeline:
         self._definitions: dict[str, dg.JobDefinition] = {}
         self.put(concerts=[concert()], ticket_orders=[order()], makes=[make()])
 
-    def put(self, *, suffix: str = ".parquet", **tables: Sequence[Row] | pd.DataFrame | None) -> None:
-        """Replace source tables; None takes a table away."""
+    def put(self, **tables: Rows | None) -> None:
+        """Replace source tables, see `put_all`."""
+        self.put_all(tables)
+
+    def put_all(self, tables: Mapping[str, Rows | None], suffix: str = ".parquet") -> None:
+        """Replace source tables by name; None takes a table away."""
         for name, rows in tables.items():
             for old in self.source.glob(f"{name}*"):
                 old.unlink()
@@ -120,7 +125,7 @@ class Pipeline:
         if path.suffix == ".csv":
             rows.to_csv(path, index=False)
         else:
-            texts = {c: rows[c].map(str, na_action="ignore") for c in rows if rows[c].dtype == object}
+            texts = {str(c): rows[c].map(str, na_action="ignore") for c in rows if rows[c].dtype == object}
             rows.assign(**texts).to_parquet(path)
 
     def set(self, **settings: Any) -> None:

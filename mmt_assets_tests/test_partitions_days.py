@@ -7,7 +7,7 @@ import pytest
 from mmt_assets.partitions import day_partitions, day_ranges, days_between, is_concert_partition_key
 from mmt_assets.settings import Settings
 
-FROZEN = Settings(first_day=date(2026, 1, 1), last_day=date(2026, 1, 3))
+FROZEN = Settings.model_validate({"first_day": "2026-01-01", "last_day": "2026-01-03"})
 
 
 def test_partitions_end_at_the_last_day() -> None:
@@ -18,7 +18,7 @@ def test_partitions_end_at_the_last_day() -> None:
     ("now", "last"), [("2026-01-03T14:59:59+00:00", "2026-01-02"), ("2026-01-03T15:00:00+00:00", "2026-01-03")]
 )
 def test_the_last_day_is_yesterday_in_the_business_time_zone(now: str, last: str) -> None:
-    settings, instant = Settings(first_day=date(2026, 1, 1)), datetime.fromisoformat(now)
+    settings, instant = FROZEN.model_copy(update={"last_day": None}), datetime.fromisoformat(now)
     assert settings.last_complete_day(instant) == date.fromisoformat(last)
     assert list(day_partitions(settings).get_partition_keys(instant))[-1] == last
     assert FROZEN.last_complete_day(datetime(2030, 1, 1, tzinfo=UTC)) == date(2026, 1, 3)

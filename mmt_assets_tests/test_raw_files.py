@@ -1,7 +1,8 @@
 """Source files: what is wrong with them ends the step with a message that says so; their format does not matter."""
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
+import dagster as dg
 import pandas as pd
 import pytest
 
@@ -37,11 +38,11 @@ def test_wrong_files_fail_the_step_and_are_named_with_what_was_expected(pipeline
         path.unlink()
     pipeline.source.rmdir()
     failure(str(pipeline.source), "not a directory", "MMT_SOURCE")
-    assert not pipeline.settings.warehouse_path.exists() or pipeline.table(CONCERTS) == []
+    assert pipeline.instance.get_latest_materialization_event(dg.AssetKey(["raw", "concerts"])) is None
 
 
 @pytest.fixture
-def two_concerts(pipeline: "Pipeline") -> dict[str, list[dict]]:
+def two_concerts(pipeline: "Pipeline") -> dict[str, list[dict[str, Any]]]:
     order = pipeline.order
     return {
         "concerts": [pipeline.concert(), pipeline.concert("c2", city="Seoul, 서울", venue=None, capacity=None)],
@@ -55,20 +56,20 @@ def two_concerts(pipeline: "Pipeline") -> dict[str, list[dict]]:
 
 
 def test_csv_parquet_and_several_files_give_the_same_rows(
-    new_pipeline: "PipelineFactory", two_concerts: dict[str, list[dict]]
+    new_pipeline: "PipelineFactory", two_concerts: dict[str, list[dict[str, Any]]]
 ) -> None:
     parquet, csv, typed, parts = (new_pipeline() for _ in range(4))
-    parquet.put(**two_concerts)
-    csv.put(**two_concerts, suffix=".csv")
+    parquet.put_all(two_concerts)
+    csv.put_all(two_concerts, ".csv")
     times = {"ordered_at", "status_at", "made_at", "show_at", "on_sale_at"}
     for name, rows in two_concerts.items():
         frame = pd.DataFrame(rows)
         frame = frame.astype(dict.fromkeys(times & {*frame.columns}, "datetime64[us, UTC]"))
         if "unit_price" in frame:
             frame["unit_price"] = frame["unit_price"].astype(float)
-        typed.put(**{name: None})
+        typed.put_all({name: None})
         typed.put_file(f"{name}.parquet", frame)
-        parts.put(**{name: None})
+        parts.put_all({name: None})
         parts.put_file(f"{name}/1.csv", rows[:1])
         parts.put_file(f"{name}/2.parquet", rows[1:])
     for each in (parquet, csv, typed, parts):

@@ -1,5 +1,6 @@
 """Orders: which day they belong to, which are refused and why."""
 
+import json
 from typing import TYPE_CHECKING
 
 import pytest
@@ -99,8 +100,11 @@ def test_a_row_whose_day_cannot_be_read_is_kept_once_without_a_day(pipeline: "Pi
     for first, last in (("2026-01-01", "2026-01-02"), ("2026-01-01", "2026-01-02"), ("2026-01-07", "2026-01-08")):
         pipeline.load(first, last, assets=ORDERS)
         assert pipeline.rejected() == expected
-    files = pipeline.rows("SELECT DISTINCT source_file FROM raw.rejected_rows")
-    assert files == [("ticket_orders.parquet",)]
+    found = pipeline.rows("SELECT source_file, row_json FROM raw.rejected_rows ORDER BY source_row")
+    assert [(file, json.loads(row)["order_id"], json.loads(row)["ordered_at"]) for file, row in found] == [
+        ("ticket_orders.parquet", "o2", "soon"),
+        ("ticket_orders.parquet", "o3", "2026-01-02 03:00:00"),
+    ]
 
 
 def test_of_rows_with_one_key_the_earliest_stays_and_then_the_lowest_row(pipeline: "Pipeline") -> None:

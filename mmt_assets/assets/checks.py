@@ -39,9 +39,10 @@ def run_contract_checks(session: Session, contract: TableContract, part: Slice) 
     )
     # An engine may count the rows of an empty slice as null.
     violations = session.query(stored_violations(contract, part)).fillna(0)
-    for name in violations.columns:
-        count = int(violations.loc[0, name])
-        yield dg.AssetCheckResult(check_name=name, asset_key=asset, passed=count == 0, metadata={"bad_rows": count})
+    for name, count in violations.iloc[0].astype(int).to_dict().items():
+        yield dg.AssetCheckResult(
+            check_name=str(name), asset_key=asset, passed=count == 0, metadata={"bad_rows": count}
+        )
 
 
 def rejected_rows_spec(contract: TableContract, max_share: float) -> dg.AssetCheckSpec:
@@ -62,6 +63,8 @@ def rejected_rows_result(
         check_name="rejected_rows",
         asset_key=asset_key(contract),
         passed=rejected == 0,
+        description=f"{rejected:,} of {rejected + accepted:,} source rows rejected ({share:.2%})"
+        + "".join(f"; {reason}: {count}" for reason, count in reasons.items()),
         severity=dg.AssetCheckSeverity.ERROR if share > max_share else dg.AssetCheckSeverity.WARN,
         metadata={
             "rejected_rows": rejected,

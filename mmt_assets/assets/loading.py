@@ -23,7 +23,7 @@ from mmt_assets.contracts import (
     TableContract,
 )
 from mmt_assets.contracts.raw import CONCERT_STATUSES, ORDER_STATUSES
-from mmt_assets.partitions import day_ranges
+from mmt_assets.partitions import day_ranges, days_between
 from mmt_assets.settings import Settings
 from mmt_assets.warehouse import InsertMissing, ReplaceSlice, Slice, Statement, Write, WriteResult
 from mmt_assets.warehouse.duckdb import DuckDBSession
@@ -46,12 +46,12 @@ def good_concerts(session: DuckDBSession) -> int:
 
 def new_concert_writes(session: DuckDBSession, settings: Settings, loaded_day: date) -> list[Write]:
     """New versions, and the concerts that cannot be used."""
-    stored = session.query(Statement("SELECT COUNT(*) AS versions FROM raw.concerts"))
+    stored = session.scalar(Statement("SELECT COUNT(*) AS versions FROM raw.concerts"))
     versions = Statement.from_file(
         "raw/new_concert_versions.sql",
         timezone=settings.timezone,
         loaded_day=loaded_day,
-        is_first_load=int(stored.loc[0, "versions"]) == 0,
+        is_first_load=stored == 0,
     )
     rejected = Statement.from_file("raw/rejected_concerts.sql")
     return [
@@ -94,7 +94,7 @@ def is_first_load(session: DuckDBSession, contract: TableContract) -> bool:
     written = Statement(
         "SELECT COUNT(*) AS writes FROM operations.write_fences WHERE table_name = @table", {"table": contract.table}
     )
-    return int(session.query(written).loc[0, "writes"]) == 0
+    return session.scalar(written) == 0
 
 
 def stage_undated_refunds(session: DuckDBSession, seen_date: date, *, first_load: bool) -> Write:
@@ -124,7 +124,8 @@ class RawLoad:
         results: What the writes did; the first is the table itself, the second its rejected rows.
         attached: What was found in the source.
         part: Slice that was replaced.
-        late: Late rows: `day` and `late_rows`, of other days than those asked for that had been loaded before.
+        late: Late rows: `day`, `late_rows` and `is_missed` (outside the slice), of other days than those asked for
+            that had been loaded before.
         before_first_day: Source rows of days before the first partition, which no run loads.
         accepted: Good source rows, where they are not the rows of the slice.
     """
@@ -169,6 +170,7 @@ class RawLoad:
         late = session.query(Statement.from_file(f"raw/late_{rows}.sql", **asked))
         late["day"] = pd.to_datetime(late["day"]).dt.date
         before_first_day = int(late.loc[late["day"] < settings.partitions_start(), "late_rows"].sum())
+        late["is_missed"] = ~late["day"].isin(days_between(days.reload_from, days.last))
         late = late[late["day"].isin(materialized_days(context.instance, asset_key(contract)))]
         bad = Slice(first=days.reload_from, last=days.last, undated=True, group=("source_table", contract.name))
         writes = [
@@ -184,14 +186,14 @@ class RawLoad:
         """Rejected rows of the slice by reason."""
         part = Slice(self.part.first, self.part.last, undated=True, group=("source_table", self.contract.name))
         inside = part.condition(REJECTED_ROWS)
-        counts = session.query(
+        counts = session.execute(
             Statement(
                 "SELECT reason, COUNT(*) AS rejected_rows FROM raw.rejected_rows "  # noqa: S608
                 f"WHERE {inside.sql} GROUP BY reason ORDER BY reason",
                 inside.parameters,
             )
         )
-        return {str(row.reason): int(row.rejected_rows) for row in counts.itertuples()}
+        return dict(counts.fetchall())
 
 
 def load_results(session: DuckDBSession, load: RawLoad) -> Iterator[dg.MaterializeResult | dg.AssetCheckResult]:
@@ -227,7 +229,7 @@ def load_results(session: DuckDBSession, load: RawLoad) -> Iterator[dg.Materiali
         reasons=reasons,
     )
     if load.late is not None:
-        missed = load.late[~load.late["day"].between(load.part.first, load.part.last)]
+        missed = load.late[load.late["is_missed"]]
         picked_up = int(load.late["late_rows"].sum() - missed["late_rows"].sum())
         yield late_rows_result(
             load.contract,
@@ -240,14 +242,13 @@ def load_results(session: DuckDBSession, load: RawLoad) -> Iterator[dg.Materiali
 
 def undated_refunds_result(session: DuckDBSession, days: DayRange) -> dg.AssetCheckResult:
     """How many refunds of the slice have no time of their own."""
-    count = session.query(
+    undated = session.scalar(
         Statement(
             "SELECT COUNT(*) AS undated FROM raw.ticket_refunds "
             "WHERE refunded_at IS NULL AND refund_date BETWEEN @first_day AND @last_day",
             {"first_day": days.reload_from, "last_day": days.last},
         )
     )
-    undated = int(count.loc[0, "undated"])
     return dg.AssetCheckResult(
         check_name="refunds_are_dated",
         asset_key=asset_key(TICKET_REFUNDS),

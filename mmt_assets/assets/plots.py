@@ -80,9 +80,13 @@ def _png(history: pd.DataFrame, forecast: pd.DataFrame) -> str:
     if pd.notna(capacity):
         axes.axhline(float(capacity), color="tab:red", linestyle="--", label="capacity")
     axes.set_ylabel("tickets")
-    axes.set_title(_plain(f"{forecast.iloc[0]['artist']}, {forecast.iloc[0]['city']}"), fontsize=10)
+    # The fonts at hand know few scripts, and artists many: the name stands in the verdict.
+    axes.set_title(
+        _plain(f"{forecast.iloc[0]['concert_id']}, as of {forecast.iloc[0]['as_of_date']:%Y-%m-%d}"), fontsize=10
+    )
     axes.tick_params(axis="x", labelrotation=30, labelsize=8)
-    axes.legend(fontsize=8, loc="upper left")
+    axes.set_ylim(bottom=0)
+    figure.legend(fontsize=8, loc="outside lower center", ncols=4)
     buffer = io.BytesIO()
     figure.savefig(buffer, format="png")
     return base64.b64encode(buffer.getvalue()).decode()

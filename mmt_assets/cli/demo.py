@@ -3,10 +3,13 @@
 import time
 from datetime import UTC, date, datetime, timedelta
 from pathlib import Path
+from tempfile import TemporaryDirectory
 
 import dagster as dg
 import pandas as pd
 from dotenv import dotenv_values
+from rich import box
+from rich.markup import escape
 from rich.table import Table
 
 from mmt_assets import sample
@@ -15,8 +18,16 @@ from mmt_assets.assets.days import last_day_with_history
 from mmt_assets.cli.instance import open_instance
 from mmt_assets.cli.runs import failure_reason, run_job
 from mmt_assets.cli.terminal import console
-from mmt_assets.contracts import BOOKING_CURVES, CONCERT_OUTLOOK, CONCERTS, FEATURE_TABLES, TICKET_SALES
-from mmt_assets.contracts import MAKES, TICKET_ORDERS, TICKET_REFUNDS
+from mmt_assets.contracts import (
+    BOOKING_CURVES,
+    CONCERT_OUTLOOK,
+    CONCERTS,
+    FEATURE_TABLES,
+    MAKES,
+    TICKET_ORDERS,
+    TICKET_REFUNDS,
+    TICKET_SALES,
+)
 from mmt_assets.jobs import DAILY_JOB
 from mmt_assets.settings import DEMO_SETTINGS, Settings, dagster_home
 from mmt_assets.warehouse import DuckDBWarehouse, Statement
@@ -71,15 +82,14 @@ def _demo_settings(source: str, as_of: date | None) -> Settings:
     """Settings of the demo, kept in `<home>/demo.env` for the UI and the command line."""
     source = source if source == "sample" else str(Path(source).absolute())
     given = Settings.from_env()
-    kept = _keep_or_archive(given, source)
-    last = as_of or None
+    last = as_of
     if source == "sample":
-        window = sample.write_source(given.home / "sample", last_day=last or _yesterday(given))
-        first = window.first_day
+        first = sample.writer.default_first_day(last or _yesterday(given))
     else:
         first, source_last = _source_days(given, source)
         # A source of the past ends with its own last day; one that lives goes on until yesterday.
         last = last or (source_last if source_last < _yesterday(given) - timedelta(days=30) else None)
+    kept = _keep_or_archive(given, source)
     values = {"MMT_SOURCE": source, "MMT_FIRST_DAY": kept.get("MMT_FIRST_DAY") or first.isoformat()}
     if last:
         values["MMT_LAST_DAY"] = last.isoformat()
@@ -111,8 +121,11 @@ def _keep_or_archive(given: Settings, source: str) -> dict[str, str | None]:
 
 
 def _source_days(settings: Settings, source: str) -> tuple[date, date]:
-    warehouse = DuckDBWarehouse(settings.warehouse_path, settings.busy_timeout_seconds)
-    with warehouse.open(source=source) as session:
+    # A warehouse of its own: the present one may belong to another source, and be busy.
+    with (
+        TemporaryDirectory() as directory,
+        DuckDBWarehouse(Path(directory) / "days.duckdb").open(source=source) as session,
+    ):
         days = session.query(Statement.from_file("raw/source_days.sql", timezone=settings.timezone)).iloc[0]
     if pd.isna(days["first_day"]):
         raise RuntimeError(f"{source}: no order or make has a readable time, so there is no first day")
@@ -127,31 +140,25 @@ def _print_outlook(settings: Settings, as_of: date) -> None:
     )
     with warehouse.open(read_only=True) as session:
         outlook = session.query(rows)
-    table = Table(title=f"Active concerts as of {as_of}: {len(outlook)}")
-    for heading in ("artist", "city", "concert"):
-        table.add_column(heading)
-    for heading in ("days to show", "sold", "capacity", "p10", "p50", "p90", "sell-out"):
-        table.add_column(heading, justify="right")
-    table.add_column("status")
+    table = Table(title=f"Active concerts as of {as_of}: {len(outlook)}", box=box.SIMPLE_HEAD, padding=(0, 1, 0, 0))
+    for heading, width in (("concert", 20), ("artist", 18), ("city", 12)):
+        table.add_column(heading, no_wrap=True, max_width=width)
+    for heading in ("days", "sold", "capacity", "p10", "p50", "p90", "sell-out"):
+        table.add_column(heading, justify="right", no_wrap=True)
+    table.add_column("status", no_wrap=True)
     for row in outlook.itertuples():
         capacity = f"{row.capacity:,.0f}" if pd.notna(row.capacity) else "?"
         chance = f"{row.sell_out_probability:.0%}" if pd.notna(row.sell_out_probability) else "?"
         quantiles = (f"{value:,.0f}" for value in (row.final_p10, row.final_p50, row.final_p90))
+        names = (escape(str(name)) for name in (row.concert_id, row.artist, row.city))
         table.add_row(
-            str(row.artist),
-            str(row.city),
-            str(row.concert_id),
-            f"{row.days_to_show}",
-            f"{row.sold:,}",
-            capacity,
-            *quantiles,
-            chance,
-            str(row.status_flag),
+            *names, f"{row.days_to_show}", f"{row.sold:,}", capacity, *quantiles, chance, str(row.status_flag)
         )
     console.print(table)
     example = outlook["concert_id"].iloc[0] if len(outlook) else "CONCERT_ID"
     console.print(
-        "p10, p50 and p90 are net tickets at the show. Where to look next:\n"
+        "days: to the show; sold, p10, p50, p90: net tickets now and at the show, with 10, 50, 90% quantiles.\n"
+        "Where to look next:\n"
         "  make ui                                          lineage, checks, backfills at http://127.0.0.1:3000\n"
         f"  .venv/bin/python -m mmt_assets forecast {example}\n"
         '  .venv/bin/python -m mmt_assets query "SELECT reason, COUNT(*) FROM raw.rejected_rows GROUP BY 1"\n'

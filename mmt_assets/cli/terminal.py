@@ -8,7 +8,9 @@ import dagster as dg
 from rich.console import Console
 from rich.markup import escape
 
-console = Console()
+# Without a terminal (a pipe, a log) nothing says how wide it is, and eighty columns would cut every name.
+_PIPE_WIDTH = 120
+console = Console() if Console().is_terminal else Console(width=_PIPE_WIDTH)
 TERMINAL_LOGGER = "terminal"
 
 
@@ -40,10 +42,10 @@ class TerminalHandler(logging.Handler):
     def _print_failed_check(self, evaluation: dg.AssetCheckEvaluation) -> None:
         if evaluation.passed:
             return
-        values = {key: value.value for key, value in evaluation.metadata.items()}
         colour = "red" if evaluation.severity == dg.AssetCheckSeverity.ERROR else "yellow"
-        name = f"{evaluation.asset_key.to_user_string()}: {evaluation.check_name}"
-        console.print(f"    [{colour}]{evaluation.severity.value.lower()}[/{colour}] {escape(f'{name} {values}')}")
+        values = {key: value.value for key, value in evaluation.metadata.items()}
+        told = f"{evaluation.check_name}: {evaluation.description or values}"
+        console.print(f"    [{colour}]{evaluation.severity.value.lower()}[/{colour}] {escape(told)}", highlight=False)
 
 
 @dg.logger(description="Progress on the terminal.")

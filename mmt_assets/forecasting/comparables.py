@@ -18,10 +18,25 @@ MAX_DISTANCE = 3.5
 
 @dataclass(frozen=True)
 class Pace:
-    """What comparables had sold at the same days to show, scaled by expected level; NaN and "" without any."""
+    """What comparables had sold at the same days to show.
 
-    tickets: Floats
+    Attributes:
+        expected: Mean net tickets of the comparables, each scaled by this concert's expected final total over
+            its own, shape (n,); NaN without any.
+        names: Their ids, comma-separated; "" without any.
+    """
+
+    expected: Floats
     names: npt.NDArray[np.object_]
+
+    def ahead(self, net: Floats) -> tuple[Floats, Floats]:
+        """Return tickets ahead (+) or behind (-) of the comparables, and the same in percent.
+
+        The percentage is NaN where the comparables had sold less than one ticket.
+        """
+        tickets = net - self.expected
+        enough = self.expected >= 1
+        return tickets, np.where(enough, 100 * tickets / np.where(enough, self.expected, 1.0), np.nan)
 
 
 def pace(targets: Origin, log_expected: Floats, pool: History, pool_log_expected: Floats) -> Pace:
@@ -34,12 +49,12 @@ def pace(targets: Origin, log_expected: Floats, pool: History, pool_log_expected
         pool_log_expected: The same for the pool, shape (pool,).
     """
     count = len(targets.days_to_show)
-    tickets, names = np.full(count, np.nan), np.full(count, "", dtype=object)
+    tickets_then, names = np.full(count, np.nan), np.full(count, "", dtype=object)
     start = max(len(pool.start) - CANDIDATES, 0)
     rows = np.arange(start, len(pool.start))
     some, expected = pool.take(rows), pool_log_expected[rows]
     if not len(rows):
-        return Pace(tickets, names)
+        return Pace(tickets_then, names)
     net = (some.sold_before - some.refunded_before)[:, None] + np.cumsum((some.sold - some.refunded)[:, ::-1], axis=1)[
         :, ::-1
     ]
@@ -56,9 +71,9 @@ def pace(targets: Origin, log_expected: Floats, pool: History, pool_log_expected
         if len(nearest):
             column = min(int(targets.days_to_show[i]), net.shape[1] - 1)
             scale = np.clip(np.exp(log_expected[i] - expected[nearest]), *LEVEL_BOUNDS)
-            tickets[i] = float((np.maximum(net[nearest, column], 0) * scale).mean())
+            tickets_then[i] = float((np.maximum(net[nearest, column], 0) * scale).mean())
             names[i] = ", ".join(str(concert) for concert in some.concerts.ids[nearest])
-    return Pace(tickets, names)
+    return Pace(tickets_then, names)
 
 
 def finished_part(history: History, as_of: int) -> History:

@@ -30,7 +30,7 @@ from mmt_assets.forecasting.inputs import (
 from mmt_assets.forecasting.intervals import ErrorPool, no_errors, pool_errors
 from mmt_assets.forecasting.replay import OFFSET, Paths, model_paths, replay
 
-CONCERTS_PER_CHUNK = 500
+CONCERTS_PER_CHUNK = 50
 ACTIVE_IN_POOL = 500
 OUTLOOK_COLUMNS = (
     "concert_id",
@@ -256,8 +256,7 @@ def _outlook_row(
 ) -> dict[str, object]:
     concerts = origin.history.concerts
     net, capacity, days = float(origin.net[i]), float(concerts.capacity[i]), int(origin.days_to_show[i])
-    pace_tickets = float(compared.tickets[i])
-    pace_pct = 100 * net / pace_tickets if pace_tickets >= 1 else np.nan
+    pace_tickets, pace_pct = (float(values[i]) for values in compared.ahead(origin.net))
     sold_out_on = outlook.sell_out_day(one, capacity, day, net)
     recent = origin.history.sold[i, days : days + outlook.STALLED_DAYS].sum()
     flag = outlook.status_flag(

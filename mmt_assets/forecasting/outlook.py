@@ -19,14 +19,14 @@ StatusFlag = Literal[
     "not_on_sale",
     "new",
     "stalled",
-    "ahead",
-    "on_track",
-    "behind",
     "no_comparables",
+    "ahead",
+    "behind",
+    "on_track",
 ]
 """In this order, the first that holds: cancelled; net sales at capacity; sell-out probability of 50% or more; the
-sale has not begun; it began less than 3 days ago; nothing sold for 14 days where 5 tickets were expected; 15%
-above, within, or 15% below the pace of the comparables; nothing to compare with."""
+sale has not begun; it began less than 3 days ago; nothing sold for 14 days where 5 tickets were expected; nothing
+to compare with; `pace_pct` at least 15, at most -15, or between."""
 
 LEVELS = (0.1, 0.5, 0.9)
 LIKELY = 0.5
@@ -192,8 +192,8 @@ def status_flag(
         (age < NEW_DAYS, "new"),
         (age >= STALLED_DAYS and recent <= 0 and recent_expected >= STALLED_TICKETS, "stalled"),
         (np.isnan(pace_pct), "no_comparables"),
-        (pace_pct >= 100 + PACE_MARGIN, "ahead"),
-        (pace_pct <= 100 - PACE_MARGIN, "behind"),
+        (pace_pct >= PACE_MARGIN, "ahead"),
+        (pace_pct <= -PACE_MARGIN, "behind"),
     ]
     for holds, flag in flags:
         if holds:

@@ -51,8 +51,6 @@ SELECT
   make_date,
   source_file,
   source_row,
-  TO_JSON_STRING(STRUCT(
-    fan_hash AS fan_hash, artist AS artist, city AS city, country AS country, made_at_text AS made_at
-  )) AS row_json,
+  made_at_text,
   CASE WHEN problem IS NOT NULL THEN problem WHEN occurrence > 1 THEN 'duplicate make' END AS problem
 FROM ranked

@@ -13,11 +13,6 @@ WITH typed AS (
     SAFE_CAST(source.status_at AS TIMESTAMP) AS status_at,
     source.source_file,
     source.source_row,
-    TO_JSON_STRING(STRUCT(
-      source.order_id AS order_id, source.concert_id AS concert_id, source.ordered_at AS ordered_at,
-      source.quantity AS quantity, source.unit_price AS unit_price, source.currency AS currency,
-      source.status AS status, source.status_at AS status_at
-    )) AS row_json,
     known.concert_id IS NOT NULL AS is_known_concert
   FROM source.ticket_orders AS source
   LEFT JOIN (SELECT DISTINCT concert_id FROM raw.concerts) AS known ON known.concert_id = source.concert_id
@@ -89,7 +84,6 @@ SELECT
   status_date,
   source_file,
   source_row,
-  row_json,
   CASE
     WHEN order_problem IS NOT NULL THEN order_problem
     WHEN is_repeated THEN 'duplicate order_id'

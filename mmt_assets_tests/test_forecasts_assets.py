@@ -1,0 +1,250 @@
+"""The forecast assets end to end: real worker process, real DuckDB, in-memory Dagster instance."""
+
+from collections.abc import Callable
+from datetime import UTC, date, datetime, timedelta
+from typing import Any
+
+import dagster as dg
+import numpy as np
+import pandas as pd
+import pytest
+
+from mmt_assets.build import build_definitions
+from mmt_assets.contracts import BOOKING_CURVES, CONCERT_FORECAST, CONCERT_OUTLOOK, PUBLISHED_OUTLOOK, TICKET_SALES
+from mmt_assets.contracts.forecasts import PROVENANCE_COLUMNS
+from mmt_assets.jobs import CONCERT_JOB
+
+FIRST, LAST = date(2026, 1, 1), date(2026, 1, 25)
+DAY_TABLES = ("forecasts/ticket_sales", "forecasts/concert_outlook", "forecasts/booking_curves")
+DAY_CONTRACTS = (TICKET_SALES, CONCERT_OUTLOOK, BOOKING_CURVES)
+# The fixtures' own types live in conftest.py, which tests do not import.
+Pipeline = Any
+
+
+def world(pipeline: Pipeline) -> dict[str, list[dict[str, Any]]]:
+    """Twelve finished concerts and three that are ahead, on sale for two weeks each, with some refunds."""
+    random = np.random.default_rng(7)
+    concerts, orders, makes = [], [], []
+    for number in range(15):
+        show = FIRST + timedelta(days=10 + number if number < 12 else 20 + 4 * number)
+        on_sale = show - timedelta(days=14) if number < 12 else FIRST + timedelta(days=10)
+        name = f"c{number}"
+        concerts.append(
+            pipeline.concert(name, show_at=f"{show} 10:00:00", on_sale_at=f"{on_sale} 00:00:00", capacity=400)
+        )
+        for day in pd.date_range(max(on_sale, FIRST), min(show, LAST + timedelta(days=10))):
+            for row in range(int(random.poisson(4))):
+                refund = {"status": "refunded", "status_at": f"{day + pd.Timedelta(days=3):%F} 04:00:00"}
+                orders.append(
+                    pipeline.order(
+                        f"{name}-{day:%m%d}-{row}",
+                        f"{day:%F} 03:00:00",
+                        concert_id=name,
+                        quantity=int(random.integers(1, 5)),
+                        **(refund if random.random() < 0.1 else {}),
+                    )
+                )
+        makes += [pipeline.make(f"fan-{number}-{fan}", f"{FIRST} 03:00:00") for fan in range(5)]
+    return {"concerts": concerts, "ticket_orders": orders, "makes": makes}
+
+
+def known_by(rows: dict[str, list[dict[str, Any]]], last: date) -> dict[str, list[dict[str, Any]]]:
+    """The source as it stood at the end of a day (03:00 UTC is that day's noon in Seoul)."""
+    end = f"{last} 14:59:59"
+    orders = []
+    for row in rows["ticket_orders"]:
+        if row["ordered_at"] <= end:
+            is_refund_known = row["status_at"] is not None and row["status_at"] <= end
+            orders.append(row if is_refund_known else {**row, "status": "paid", "status_at": None})
+    return {**rows, "ticket_orders": orders}
+
+
+@pytest.fixture
+def loaded(new_pipeline: Callable[..., Pipeline]) -> Pipeline:
+    """Twenty-five days of raw and features."""
+    pipeline = new_pipeline(first_day=FIRST, last_day=LAST)
+    pipeline.put(**known_by(world(pipeline), LAST))
+    pipeline.load(FIRST, LAST)
+    return pipeline
+
+
+def forecast_concert(pipeline: Pipeline, concert_id: str, as_of: date | None = None) -> dg.ExecuteInProcessResult:
+    """Materialise one concert, as the UI does."""
+    job = build_definitions(pipeline.settings).resolve_job_def(CONCERT_JOB)
+    pipeline.instance.add_dynamic_partitions("concerts", [concert_id])
+    config = {"ops": {"forecasts__concert_forecast": {"config": {"as_of_date": as_of.isoformat()}}}} if as_of else {}
+    return job.execute_in_process(
+        instance=pipeline.instance, partition_key=concert_id, run_config=config, raise_on_error=False
+    )
+
+
+def content(pipeline: Pipeline, day: date) -> dict[str, str]:
+    """All rows of an as-of date as text, without provenance."""
+    tables = {}
+    for contract in DAY_CONTRACTS:
+        rows = pipeline.query(f"SELECT * FROM {contract.table} WHERE as_of_date = @day", day=day)
+        kept = rows.drop(columns=[*PROVENANCE_COLUMNS, "origin"])
+        tables[contract.table] = kept.sort_values(list(contract.key)).to_csv(index=False)
+    return tables
+
+
+def test_an_old_as_of_date_gives_the_same_rows_after_newer_data_arrived(loaded: Pipeline) -> None:
+    day = date(2026, 1, 20)
+    loaded.load(day, assets=DAY_TABLES)
+    before = content(loaded, day)
+    assert before["forecasts.ticket_sales"].count("\n") > 30
+
+    rows = world(loaded)
+    rows["concerts"][13]["capacity"] = 999
+    rows["concerts"][14]["show_at"] = "2026-04-01 10:00:00"
+    rows["concerts"].append(loaded.concert("new", on_sale_at="2026-01-27 00:00:00"))
+    rows["ticket_orders"].append(loaded.order("late", "2026-01-28 03:00:00", concert_id="new", quantity=50))
+    rows["makes"].append(loaded.make("new-fan", "2026-01-27 03:00:00"))
+    later = LAST + timedelta(days=5)
+    loaded.set(last_day=later)
+    loaded.put(**known_by(rows, later))
+    loaded.load(LAST + timedelta(days=1), later)
+    loaded.load(FIRST, LAST)
+    loaded.load(day, assets=DAY_TABLES)
+
+    assert content(loaded, day) == before
+    loaded.load(later, assets=DAY_TABLES)
+    newest = loaded.query("SELECT concert_id, capacity FROM forecasts.concert_outlook WHERE as_of_date = @d", d=later)
+    assert dict(newest.itertuples(index=False))["c13"] == 999
+    assert "new" in set(newest["concert_id"])
+
+
+def test_the_daily_run_publishes_the_last_day_and_refreshes_every_active_concert(loaded: Pipeline) -> None:
+    result = loaded.load(LAST, assets=DAY_TABLES)
+
+    failed = [name for name, check in loaded.checks(result).items() if not check.passed]
+    assert failed == []
+    outlook = loaded.query("SELECT * FROM forecasts.concert_outlook")
+    assert set(outlook["concert_id"]) == {"c12", "c13", "c14"}
+    assert set(outlook["origin"]) == {"live"}
+    assert set(outlook["run_id"]) == {result.run_id}
+    assert loaded.table(PUBLISHED_OUTLOOK) == loaded.table(CONCERT_OUTLOOK)
+    current = loaded.query("SELECT concert_id, MIN(sales_date) AS day FROM forecasts.concert_forecast GROUP BY 1")
+    assert {str(day)[:10] for day in current["day"]} == {LAST.isoformat()}
+    key = dg.AssetKey(["forecasts", "concert_forecast"])
+    assert loaded.instance.get_materialized_partitions(key) == {"c12", "c13", "c14"}
+    assert set(loaded.instance.get_dynamic_partitions("concerts")) == {"c12", "c13", "c14"}
+
+
+def test_parquet_exports_hold_what_the_tables_hold(loaded: Pipeline) -> None:
+    loaded.load(LAST, assets=DAY_TABLES)
+    exports = loaded.settings.exports_path
+    exported = pd.read_parquet(exports / "concert_outlook" / f"{LAST}.parquet")
+    stored = loaded.query("SELECT * FROM forecasts.concert_outlook")
+    figures = ["concert_id", "sold", "final_p10", "final_p50", "final_p90"]
+    pd.testing.assert_frame_equal(exported[figures], stored[figures], check_dtype=False)
+    assert len(pd.read_parquet(exports / "concert_forecast.parquet")) == len(loaded.table(CONCERT_FORECAST))
+    assert not list(exports.rglob("*.tmp"))
+
+
+def test_a_range_of_as_of_dates_is_one_run_and_leaves_the_current_forecasts_alone(loaded: Pipeline) -> None:
+    loaded.load(LAST, assets=DAY_TABLES)
+    current = loaded.table(CONCERT_FORECAST)
+    loaded.load(LAST - timedelta(days=3), LAST - timedelta(days=1), assets=DAY_TABLES)
+
+    origins = loaded.rows("SELECT DISTINCT as_of_date, origin FROM forecasts.concert_outlook ORDER BY 1")
+    assert origins == [
+        ("2026-01-22", "backfill"),
+        ("2026-01-23", "backfill"),
+        ("2026-01-24", "backfill"),
+        ("2026-01-25", "live"),
+    ]
+    assert loaded.table(CONCERT_FORECAST) == current
+    assert loaded.rows("SELECT DISTINCT as_of_date FROM forecasts.published_outlook") == [("2026-01-25",)]
+
+
+def test_one_concert_on_demand_replaces_its_rows_alone_and_shows_verdict_and_plot(loaded: Pipeline) -> None:
+    daily = loaded.load(LAST, assets=DAY_TABLES)
+    result = forecast_concert(loaded, "c13")
+    assert result.success, loaded.failure(result)
+
+    runs = dict(loaded.rows("SELECT DISTINCT concert_id, run_id FROM forecasts.concert_forecast"))
+    assert runs == {"c12": daily.run_id, "c13": result.run_id, "c14": daily.run_id}
+    told = loaded.metadata(result, "forecasts/concert_forecast")
+    assert "days to the show" in told["verdict"]
+    assert "data:image/png;base64," in told["plot"]
+    assert told["worker_seconds"] > told["fit_seconds"] > 0
+    messages = [entry.user_message for entry in loaded.instance.all_logs(result.run_id)]
+    assert any("1 of 1 concerts forecast" in message for message in messages)
+    published = loaded.rows("SELECT COUNT(*) FROM forecasts.published_outlook WHERE concert_id = 'c13'")
+    assert published == [(2,)]
+
+    alone = loaded.query(
+        "SELECT * FROM forecasts.concert_forecast WHERE concert_id = 'c13' AND sales_date > @d", d=LAST
+    )
+    together = loaded.query("SELECT * FROM forecasts.ticket_sales WHERE concert_id = 'c13'")
+    figures = [name for name in alone if name.startswith(("tickets_", "cumulative_"))]
+    pd.testing.assert_frame_equal(alone[figures], together[figures])
+
+
+def test_an_older_as_of_date_never_replaces_a_newer_forecast_of_a_concert(loaded: Pipeline) -> None:
+    assert forecast_concert(loaded, "c13").success
+    before = loaded.table(CONCERT_FORECAST)
+    refused = forecast_concert(loaded, "c13", LAST - timedelta(days=2))
+    assert not refused.success
+    assert "already has a newer forecast of c13" in loaded.failure(refused)
+    assert loaded.table(CONCERT_FORECAST) == before
+
+
+@pytest.mark.parametrize(
+    ("concert_id", "as_of", "expected"),
+    [
+        ("c0", None, "c0 is completed as of 2026-01-25"),
+        ("nobody", None, "nobody is not in raw/concerts"),
+        ("c13", date(2026, 1, 27), "not materialised for 2026-01-26 to 2026-01-27"),
+    ],
+)
+def test_what_cannot_be_forecast_is_refused_with_the_reason(
+    loaded: Pipeline, concert_id: str, as_of: date | None, expected: str
+) -> None:
+    result = forecast_concert(loaded, concert_id, as_of)
+    assert not result.success
+    assert expected in loaded.failure(result)
+
+
+def test_forecasts_refuse_to_run_over_a_gap_in_the_history_and_name_it(new_pipeline: Callable[..., Pipeline]) -> None:
+    pipeline = new_pipeline(first_day=FIRST, last_day=LAST)
+    pipeline.load(FIRST, FIRST + timedelta(days=1))
+    pipeline.load(FIRST + timedelta(days=4), FIRST + timedelta(days=5), assets=["raw/concerts", "raw/makes"])
+    result = pipeline.load(FIRST + timedelta(days=5), assets=DAY_TABLES, fails=True)
+    assert "not materialised for 2026-01-03 to 2026-01-06" in pipeline.failure(result)
+
+
+def test_a_run_that_is_older_than_what_is_stored_is_skipped_per_concert(loaded: Pipeline) -> None:
+    from mmt_assets.worker.job import WarehouseAddress, WorkerJob  # noqa: PLC0415 - only this test goes around Dagster
+    from mmt_assets.worker.work import run_job  # noqa: PLC0415
+
+    newer = forecast_concert(loaded, "c13")
+    reports: list[dict[str, Any]] = []
+
+    class RecordingPipes:
+        """Stands for the run at the other end of Pipes."""
+
+        log = dg.get_dagster_logger()
+
+        def report_custom_message(self, payload: dict[str, Any]) -> None:
+            reports.append(payload)
+
+        def report_asset_materialization(self, **_: Any) -> None: ...
+
+    job = WorkerJob(
+        warehouse=WarehouseAddress(path=str(loaded.settings.warehouse_path), busy_timeout=10),
+        timezone="Asia/Seoul",
+        as_of_dates=(LAST,),
+        live_date=LAST,
+        run_id="older",
+        run_created_at=datetime(2026, 1, 1, tzinfo=UTC),
+        commit="none",
+        lock_hash="none",
+        exports=str(loaded.settings.exports_path),
+    )
+    run_job(job, RecordingPipes())  # type: ignore[arg-type]
+    assert reports[-1]["skipped"] == ["c13"]
+    assert reports[-1]["refreshed"] == ["c12", "c14"]
+    runs = dict(loaded.rows("SELECT DISTINCT concert_id, run_id FROM forecasts.concert_forecast"))
+    assert runs == {"c12": "older", "c13": newer.run_id, "c14": "older"}
