@@ -1,0 +1,1 @@
+"""Ticket-sales forecasts for concerts as a Dagster code location."""

@@ -1,6 +1,6 @@
 """What the UI shows of each table, from its contract."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from datetime import timedelta
 from typing import Any
 
@@ -60,3 +60,8 @@ def catalog_entry(
 def daily_freshness(settings: Settings) -> dg.FreshnessPolicy | None:
     """Fresh while the last daily run is young; a frozen history does not age."""
     return None if settings.last_day else dg.FreshnessPolicy.time_window(fail_window=_FRESH_FOR)
+
+
+def table_asset(**arguments: Any) -> Callable[[Callable[..., Any]], dg.AssetsDefinition]:
+    """`dg.asset` for arguments that are put together: its overloads cannot be told apart then."""
+    return dg.asset(**arguments)

@@ -4,7 +4,7 @@ from dataclasses import replace
 
 import dagster as dg
 
-from mmt_assets.assets.catalog import asset_key, catalog_entry, daily_freshness
+from mmt_assets.assets.catalog import asset_key, catalog_entry, daily_freshness, table_asset
 from mmt_assets.assets.checks import contract_check_specs, run_contract_checks
 from mmt_assets.assets.days import DayRange, materialized_days, requested_days, require_days, require_history, run_fence
 from mmt_assets.assets.raw import AssetResults
@@ -34,7 +34,7 @@ def _arguments(settings: Settings, contract: TableContract) -> dict:
 
 
 def _concert_sales(settings: Settings) -> dg.AssetsDefinition:
-    @dg.asset(deps=[asset_key(TICKET_ORDERS), asset_key(TICKET_REFUNDS)], **_arguments(settings, CONCERT_SALES))
+    @table_asset(deps=[asset_key(TICKET_ORDERS), asset_key(TICKET_REFUNDS)], **_arguments(settings, CONCERT_SALES))
     def concert_sales(context: dg.AssetExecutionContext, warehouse: WarehouseResource) -> AssetResults:
         days = requested_days(context, settings)
         # Without them the days would look like days on which nothing was sold.
@@ -47,7 +47,7 @@ def _concert_sales(settings: Settings) -> dg.AssetsDefinition:
 def _city_demand(settings: Settings) -> dg.AssetsDefinition:
     history = dg.AssetDep(asset_key(MAKES), partition_mapping=whole_history())
 
-    @dg.asset(deps=[history], **_arguments(settings, CITY_DEMAND))
+    @table_asset(deps=[history], **_arguments(settings, CITY_DEMAND))
     def city_demand(context: dg.AssetExecutionContext, warehouse: WarehouseResource) -> AssetResults:
         # Whether a fan is new depends on all makes before.
         days = requested_days(context, settings)

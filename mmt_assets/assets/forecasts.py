@@ -7,7 +7,7 @@ from typing import Any
 import dagster as dg
 from pydantic import Field
 
-from mmt_assets.assets.catalog import asset_key, catalog_entry, daily_freshness
+from mmt_assets.assets.catalog import asset_key, catalog_entry, daily_freshness, table_asset
 from mmt_assets.assets.checks import contract_check_specs, run_contract_checks
 from mmt_assets.assets.days import (
     DayRange,
@@ -151,7 +151,7 @@ class ConcertForecastConfig(dg.Config):
 
 
 def _concert_forecast(settings: Settings) -> dg.AssetsDefinition:
-    @dg.asset(
+    @table_asset(
         key=asset_key(CONCERT_FORECAST),
         # The newest day matters, whichever it is: no partition of these is waited for.
         deps=[
@@ -194,13 +194,13 @@ def _as_of_date(
 ) -> tuple[date, bool]:
     """The as-of date of the configuration, else the latest day whose features are complete; and whether it is that."""
     latest = last_day_with_history(context.instance, _FEATURES, settings)
-    if config.as_of_date is None and latest is None:
+    if latest is None:
         raise dg.Failure(
             f"no day of {', '.join(key.to_user_string() for key in _FEATURES)} is complete from "
             f"{settings.partitions_start()} on: materialise the daily job first"
         )
     try:
-        as_of = date.fromisoformat(config.as_of_date) if config.as_of_date is not None else latest
+        as_of = date.fromisoformat(config.as_of_date) if config.as_of_date else latest
     except ValueError:
         raise dg.Failure(f"as_of_date {config.as_of_date!r} is no date: expected YYYY-MM-DD") from None
     require_history(context, _FEATURES, settings, as_of)

@@ -5,7 +5,7 @@ from datetime import UTC, date, datetime
 
 import dagster as dg
 
-from mmt_assets.assets.catalog import asset_key, catalog_entry, daily_freshness
+from mmt_assets.assets.catalog import asset_key, catalog_entry, daily_freshness, table_asset
 from mmt_assets.assets.checks import contract_check_specs, late_rows_spec, rejected_rows_spec
 from mmt_assets.assets.days import requested_days, run_fence
 from mmt_assets.assets.loading import (
@@ -85,7 +85,7 @@ def _location(source: SourceResource, settings: Settings) -> str:
 
 
 def _concerts(settings: Settings) -> dg.AssetsDefinition:
-    @dg.asset(
+    @table_asset(
         key=asset_key(CONCERTS),
         check_specs=[*contract_check_specs(CONCERTS), rejected_rows_spec(CONCERTS, settings.max_rejected_share)],
         freshness_policy=daily_freshness(settings),
@@ -117,7 +117,7 @@ def _concerts(settings: Settings) -> dg.AssetsDefinition:
 
 
 def _ticket_orders(settings: Settings) -> dg.AssetsDefinition:
-    @dg.asset(deps=[asset_key(CONCERTS)], **_day_asset(settings, TICKET_ORDERS))
+    @table_asset(deps=[asset_key(CONCERTS)], **_day_asset(settings, TICKET_ORDERS))
     def ticket_orders(
         context: dg.AssetExecutionContext, warehouse: WarehouseResource, source: SourceResource
     ) -> AssetResults:
@@ -137,7 +137,7 @@ def _ticket_refunds(settings: Settings) -> dg.AssetsDefinition:
         description="Refunds without a time count from the day on which they are first seen",
     )
 
-    @dg.asset(deps=[asset_key(CONCERTS)], **_day_asset(settings, TICKET_REFUNDS, undated))
+    @table_asset(deps=[asset_key(CONCERTS)], **_day_asset(settings, TICKET_REFUNDS, undated))
     def ticket_refunds(
         context: dg.AssetExecutionContext, warehouse: WarehouseResource, source: SourceResource
     ) -> AssetResults:
@@ -157,7 +157,7 @@ def _ticket_refunds(settings: Settings) -> dg.AssetsDefinition:
 
 
 def _makes(settings: Settings) -> dg.AssetsDefinition:
-    @dg.asset(**_day_asset(settings, MAKES))
+    @table_asset(**_day_asset(settings, MAKES))
     def makes(context: dg.AssetExecutionContext, warehouse: WarehouseResource, source: SourceResource) -> AssetResults:
         days = requested_days(context, settings)
         with warehouse.open(source=_location(source, settings)) as session:

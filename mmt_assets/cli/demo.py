@@ -12,7 +12,6 @@ from rich import box
 from rich.markup import escape
 from rich.table import Table
 
-from mmt_assets import sample
 from mmt_assets.assets.catalog import asset_key
 from mmt_assets.assets.days import last_day_with_history
 from mmt_assets.cli.instance import open_instance
@@ -29,6 +28,7 @@ from mmt_assets.contracts import (
     TICKET_SALES,
 )
 from mmt_assets.jobs import DAILY_JOB
+from mmt_assets.sample.writer import default_first_day
 from mmt_assets.settings import DEMO_SETTINGS, Settings, dagster_home
 from mmt_assets.warehouse import DuckDBWarehouse, Statement
 
@@ -84,7 +84,7 @@ def _demo_settings(source: str, as_of: date | None) -> Settings:
     given = Settings.from_env()
     last = as_of
     if source == "sample":
-        first = sample.writer.default_first_day(last or _yesterday(given))
+        first = default_first_day(last or _yesterday(given))
     else:
         first, source_last = _source_days(given, source)
         # A source of the past ends with its own last day; one that lives goes on until yesterday.

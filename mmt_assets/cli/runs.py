@@ -1,6 +1,6 @@
 """Runs started from the command line, in this process, recorded in the instance that the UI shows."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from datetime import date
 
 import dagster as dg
@@ -20,7 +20,7 @@ def run_job(
     days: tuple[date, date] | None = None,
     concert_id: str | None = None,
     assets: Sequence[dg.AssetKey] | None = None,
-    ops: dict[str, object] | None = None,
+    ops: Mapping[str, object] | None = None,
 ) -> dg.ExecuteInProcessResult:
     """Run a job for a range of days, or for one concert.
 

@@ -48,9 +48,12 @@ class TerminalHandler(logging.Handler):
         console.print(f"    [{colour}]{evaluation.severity.value.lower()}[/{colour}] {escape(told)}", highlight=False)
 
 
-@dg.logger(description="Progress on the terminal.")
-def terminal_logger(_: dg.InitLoggerContext) -> logging.Logger:
-    """Dagster's handle on `TerminalHandler`."""
-    logger = logging.Logger(TERMINAL_LOGGER, logging.DEBUG)
-    logger.addHandler(TerminalHandler())
+def _build_logger(_: dg.InitLoggerContext) -> logging.Logger:
+    logger = logging.getLogger(f"{__name__}.{TERMINAL_LOGGER}")
+    logger.setLevel(logging.DEBUG)
+    logger.propagate = False
+    logger.handlers = [TerminalHandler()]
     return logger
+
+
+terminal_logger = dg.LoggerDefinition(_build_logger, description="Progress of a run on the terminal.")

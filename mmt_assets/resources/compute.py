@@ -6,7 +6,7 @@ import sys
 import time
 import warnings
 from abc import ABC, abstractmethod
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
@@ -113,12 +113,12 @@ class LocalProcess(ComputeResource):
         results = session.get_results(implicit_materializations=False)
         return Outcome(results, session.get_custom_messages(), time.monotonic() - started)
 
-    def _run_process(self, pipes_environment: dict[str, str]) -> int:
+    def _run_process(self, pipes_environment: Mapping[str, str]) -> int:
         bootstrap = [f"{name}={value}" for name, value in pipes_environment.items()]
         # The worker watches its stdin: when this process dies, however it dies, the pipe closes and the worker ends.
         # A session of its own keeps Ctrl-C for this process, and lets the worker end together with its children.
-        with subprocess.Popen(
-            ["/usr/bin/env", *bootstrap, sys.executable, "-m", "mmt_assets.worker", "--with-parent"],  # noqa: S603 - own module
+        with subprocess.Popen(  # noqa: S603 - our own module
+            ["/usr/bin/env", *bootstrap, sys.executable, "-m", "mmt_assets.worker", "--with-parent"],
             stdin=subprocess.PIPE,
             start_new_session=True,
         ) as process:

@@ -95,7 +95,7 @@ def test_query_reads_and_only_reads(folder: Path) -> None:
     assert "read-only" in command(folder, "query", "DELETE FROM raw.concerts", expect=1)
 
 
-def test_a_wrong_setting_is_named(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_wrong_setting_is_named(folder: Path) -> None:
     done = subprocess.run(
         [sys.executable, "-m", "mmt_assets", "query", "SELECT 1"],
         cwd=folder,
@@ -111,7 +111,7 @@ def test_a_wrong_setting_is_named(folder: Path, monkeypatch: pytest.MonkeyPatch)
 def test_a_demo_again_loads_what_is_new_and_another_source_moves_the_first_aside(folder: Path) -> None:
     again = folder.parent / "again"
     shutil.copytree(folder, again, ignore=shutil.ignore_patterns("bookings"))
-    os.symlink(folder / "bookings", again / "bookings")
+    (again / "bookings").symlink_to(folder / "bookings")
     other = again / "other"
     sample.write_source(other, first_day=date(2026, 9, 20), last_day=date(2026, 10, 1))
     printed = command(again, "demo", "--source", "other", "--as-of", "2026-10-01")
