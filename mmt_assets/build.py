@@ -12,7 +12,9 @@ from mmt_assets.assets.raw import raw_assets
 from mmt_assets.jobs import concert_forecast_job, daily_forecast_job
 from mmt_assets.resources import LocalProcess, SourceResource, WarehouseResource
 from mmt_assets.schedules import daily_forecast_schedule
+from mmt_assets.sensors.catch_up import catch_up_sensor
 from mmt_assets.sensors.concert_partitions import concert_partition_sensor
+from mmt_assets.sensors.stale_runs import stale_run_sensor
 from mmt_assets.settings import Settings
 
 
@@ -25,7 +27,9 @@ def build_resources(settings: Settings) -> dict[str, Any]:
             engine="duckdb" if settings.env == "local" else "bigquery",
         ),
         "source": SourceResource(path=str(settings.source_path), is_sample=settings.source == "sample"),
-        "compute": LocalProcess(timeout_seconds=settings.worker_timeout_seconds),
+        "compute": LocalProcess(
+            timeout_seconds=settings.worker_timeout_seconds, heartbeat_seconds=settings.heartbeat_seconds
+        ),
     }
 
 
@@ -42,14 +46,19 @@ def build_definitions(
         resources: Resources that replace those of the environment, for tests.
         loggers: Loggers beside Dagster's own.
     """
+    daily_job = daily_forecast_job()
     with warnings.catch_warnings():
         # Backfill policies and mappings to days before the first one are beta in Dagster; the lock pins its version.
         warnings.simplefilter("ignore", dg.BetaWarning)
         return dg.Definitions(
             assets=[*raw_assets(settings), *feature_assets(settings), *forecast_assets(settings)],
-            jobs=[daily_forecast_job(), concert_forecast_job()],
+            jobs=[daily_job, concert_forecast_job()],
             schedules=[daily_forecast_schedule(settings)],
-            sensors=[concert_partition_sensor(settings)],
+            sensors=[
+                concert_partition_sensor(settings),
+                catch_up_sensor(settings, daily_job),
+                stale_run_sensor(settings),
+            ],
             resources={**build_resources(settings), **(resources or {})},
             loggers=loggers,
             # The asset's own Materialize button runs like the jobs: one process.

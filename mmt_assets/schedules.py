@@ -4,6 +4,7 @@ from datetime import UTC, datetime
 
 import dagster as dg
 
+from mmt_assets.daily import daily_run_request
 from mmt_assets.jobs import DAILY_JOB
 from mmt_assets.settings import Settings
 
@@ -20,10 +21,10 @@ def daily_forecast_schedule(settings: Settings) -> dg.ScheduleDefinition:
         default_status=(
             dg.DefaultScheduleStatus.RUNNING if settings.env == "local" else dg.DefaultScheduleStatus.STOPPED
         ),
-        description="The day's forecasts, for the last complete business day.",
+        description="The day's forecasts, for the last complete business day and the days missing before it.",
     )
-    def schedule(context: dg.ScheduleEvaluationContext) -> dg.RunRequest:
-        day = settings.last_complete_day(context.scheduled_execution_time or datetime.now(UTC)).isoformat()
-        return dg.RunRequest(run_key=day, partition_key=day, tags={"mmt/as_of_date": day})
+    def schedule(context: dg.ScheduleEvaluationContext) -> dg.RunRequest | dg.SkipReason:
+        day = settings.last_complete_day(context.scheduled_execution_time or datetime.now(UTC))
+        return daily_run_request(context.instance, settings, day)
 
     return schedule

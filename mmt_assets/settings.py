@@ -14,6 +14,7 @@ from pydantic import AfterValidator, BaseModel, ConfigDict, Field, SecretStr, Va
 PREFIX = "MMT_"
 # Written by `make demo`, so that the UI and the command line see the same source and days afterwards.
 DEMO_SETTINGS = "demo.env"
+_DEVELOPMENT_KEY = "local-development-key"
 # Long enough for the sample world's eighteen months; a real source names its own first day.
 DEFAULT_HISTORY_DAYS = 548
 
@@ -59,6 +60,9 @@ class Settings(BaseModel):
     reload_days: int = Field(7, ge=0, le=60, description="Days before a day that are read again with it")
     max_rejected_share: float = Field(0.02, ge=0, le=1, description="Share of rejected rows above which a check fails")
     max_partitions_per_run: int = Field(2000, ge=1, description="Longest range of days in one run of a backfill")
+    max_catch_up_days: int = Field(31, ge=1, description="Most missing days that one daily run forecasts")
+    heartbeat_seconds: float = Field(60, gt=0, description="How often a run at work says that it lives")
+    stale_after_heartbeats: int = Field(15, ge=2, description="Heartbeats without any event after which a run is dead")
     max_concert_events: int = Field(200, ge=0, description="Most concerts for which a daily run records an event each")
     busy_timeout_seconds: float = Field(120, gt=0, description="How long to wait for another process's warehouse lock")
     worker_processes: int = Field(
@@ -66,9 +70,7 @@ class Settings(BaseModel):
     )
     worker_timeout_seconds: float = Field(6 * 3600, gt=0, description="Longest time that a worker may take")
     finished_partition_days: int = Field(30, ge=0, description="Days that a finished concert keeps its partition")
-    fan_hash_key: SecretStr = Field(
-        SecretStr("local-development-key"), description="Key of the hash that fan ids are stored as"
-    )
+    fan_hash_key: SecretStr | None = Field(None, description="Key of the hash that fan ids are stored as")
 
     @model_validator(mode="after")
     def _days_in_order(self) -> "Settings":
@@ -116,6 +118,18 @@ class Settings(BaseModel):
     def source_path(self) -> Path:
         """Directory of the source files, absolute; the sample world has one of its own."""
         return (self.home / "sample" if self.source == "sample" else Path(self.source)).absolute()
+
+    def hash_key(self) -> str:
+        """Key of the hash that fan ids are stored as; a laptop has one for development, production must bring its own.
+
+        Raises:
+            SettingsError: `MMT_FAN_HASH_KEY` is unset with `MMT_ENV=gcp`.
+        """
+        if self.fan_hash_key is not None:
+            return self.fan_hash_key.get_secret_value()
+        if self.env == "gcp":
+            raise SettingsError("MMT_FAN_HASH_KEY is unset: with MMT_ENV=gcp fan ids need a secret key of your own")
+        return _DEVELOPMENT_KEY
 
     @property
     def zone(self) -> ZoneInfo:

@@ -35,7 +35,6 @@ _SOURCE_GROUPS = ("raw", "features")
 def pytest_configure(config: pytest.Config) -> None:
     """A warning that is raised in our own modules fails the test."""
     config.addinivalue_line("filterwarnings", r"error:::mmt_assets(\..*)?$")
-    config.addinivalue_line("filterwarnings", "default:Parameter `partitions_def` of function:DeprecationWarning")
 
 
 def concert(concert_id: str | None = "c1", **values: Any) -> Row:

@@ -191,3 +191,14 @@ def test_the_share_of_rejected_rows_warns_or_fails_by_setting(
     found = pipeline.check(result, "ticket_orders:rejected_rows")
     assert (found["passed"], found["severity"]) == (False, severity)
     assert (found["rejected_rows"], found["accepted_rows"], found["rejected_share"]) == (1, 3, 0.25)
+
+
+def test_rows_without_a_day_are_judged_against_the_whole_source_not_against_one_day(pipeline: "Pipeline") -> None:
+    good = [pipeline.order(f"o{n}", f"2026-01-0{1 + n % 5} 03:00:00") for n in range(100)]
+    pipeline.put(ticket_orders=[*good, pipeline.order("bad", "2026-13-45")])
+    pipeline.set(reload_days=0)
+    pipeline.load("2026-01-01", "2026-01-04", assets=["raw/concerts", "raw/ticket_orders"])
+    found = pipeline.check(pipeline.load("2026-01-05", assets=["raw/ticket_orders"]), "ticket_orders:rejected_rows")
+    assert (found["rejected_rows"], found["rejected_without_a_day"], found["accepted_rows"]) == (1, 1, 20)
+    assert found["rejected_share"] == pytest.approx(1 / 101)
+    assert (found["passed"], found["severity"]) == (False, "WARN")

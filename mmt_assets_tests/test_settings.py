@@ -47,7 +47,7 @@ def test_each_variable_is_read() -> None:
     assert (settings.source_path, settings.warehouse_path) == (Path("/data/source"), Path("/data/w.duckdb"))
     assert (settings.partitions_start(), settings.last_day) == (date(2026, 1, 1), date(2026, 1, 31))
     assert settings.zone.key == "America/New_York"
-    assert settings.fan_hash_key.get_secret_value() == "secret"
+    assert settings.hash_key() == "secret"
 
 
 @pytest.mark.parametrize(
@@ -119,3 +119,11 @@ def test_own_variables_come_before_those_of_the_demo(tmp_path: Path, monkeypatch
 def test_settings_cannot_be_changed_by_accident() -> None:
     with pytest.raises(ValueError, match="frozen"):
         read().timezone = "UTC"
+
+
+def test_production_needs_a_fan_hash_key_of_its_own_only_when_it_is_used() -> None:
+    production = Settings.from_env({"MMT_ENV": "gcp"})
+    with pytest.raises(SettingsError, match="MMT_FAN_HASH_KEY is unset"):
+        production.hash_key()
+    assert Settings.from_env({"MMT_ENV": "gcp", "MMT_FAN_HASH_KEY": "secret"}).hash_key() == "secret"
+    assert Settings.from_env({}).hash_key()

@@ -238,6 +238,15 @@ def test_an_older_run_may_write_elsewhere(session: DuckDBSession, first: Slice, 
     assert write(session, ReplaceSlice(SALES, then, sales()), fence=OLD) == [(0, 0, 0)]
 
 
+def test_days_that_are_only_read_again_are_not_fenced(session: DuckDBSession) -> None:
+    again = ReplaceSlice(SALES, day(MONDAY, WEDNESDAY), sales(("a", MONDAY, 1)), fenced=day(WEDNESDAY))
+    write(session, again, fence=NEW)
+    write(session, ReplaceSlice(SALES, day(MONDAY, TUESDAY), sales(("a", MONDAY, 2)), fenced=day(TUESDAY)), fence=OLD)
+    assert stored(session) == [("a", "2026-01-05", 2)]
+    with pytest.raises(StaleWriteError):
+        write(session, ReplaceSlice(SALES, day(WEDNESDAY), sales()), fence=OLD)
+
+
 def test_a_refused_run_leaves_no_fence_and_a_newer_one_may_follow(session: DuckDBSession) -> None:
     with pytest.raises(ContractError):
         write(session, ReplaceSlice(SALES, day(MONDAY), sales(("a", TUESDAY, 1))), fence=NEW)

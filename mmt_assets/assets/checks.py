@@ -1,6 +1,7 @@
 """Asset checks: shells around conditions that the contracts state."""
 
 from collections.abc import Iterator
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import dagster as dg
@@ -54,24 +55,50 @@ def rejected_rows_spec(contract: TableContract, max_share: float) -> dg.AssetChe
     )
 
 
+@dataclass(frozen=True)
+class Rejections:
+    """Rejected rows of one load.
+
+    Attributes:
+        reasons: Rows by reason.
+        undated: Rows among them whose day cannot be read; every load sees all of them again.
+        source_rows: Rows of the source up to the last day of the load.
+    """
+
+    reasons: dict[str, int]
+    undated: int
+    source_rows: int
+
+    @property
+    def total(self) -> int:
+        """All rejected rows."""
+        return sum(self.reasons.values())
+
+    def share(self, accepted: int) -> float:
+        """The larger of two shares: of the days' rows, and, for rows without a day, of the whole source."""
+        dated = self.total - self.undated
+        return max(dated / max(dated + accepted, 1), self.undated / max(self.source_rows, 1))
+
+
 def rejected_rows_result(
-    contract: TableContract, *, rejected: int, accepted: int, max_share: float, reasons: dict[str, int]
+    contract: TableContract, rejections: Rejections, *, accepted: int, max_share: float
 ) -> dg.AssetCheckResult:
     """Judge the share of rejected rows: none is fine, some warn, more than `max_share` is an error."""
-    share = rejected / max(rejected + accepted, 1)
+    share = rejections.share(accepted)
+    told = "".join(f"; {reason}: {count}" for reason, count in rejections.reasons.items())
     return dg.AssetCheckResult(
         check_name="rejected_rows",
         asset_key=asset_key(contract),
-        passed=rejected == 0,
-        description=f"{rejected:,} of {rejected + accepted:,} source rows rejected ({share:.2%})"
-        + "".join(f"; {reason}: {count}" for reason, count in reasons.items()),
+        passed=rejections.total == 0,
+        description=f"{rejections.total:,} source rows rejected, {accepted:,} taken (share {share:.2%}){told}",
         severity=dg.AssetCheckSeverity.ERROR if share > max_share else dg.AssetCheckSeverity.WARN,
         metadata={
-            "rejected_rows": rejected,
+            "rejected_rows": rejections.total,
+            "rejected_without_a_day": rejections.undated,
             "accepted_rows": accepted,
             "rejected_share": share,
             "allowed_share": max_share,
-            "reasons": reasons,
+            "reasons": rejections.reasons,
             "where_to_look": "SELECT * FROM raw.rejected_rows",
         },
     )

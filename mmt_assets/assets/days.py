@@ -30,6 +30,11 @@ class DayRange:
         """Days to replace, the ones that are read again included."""
         return Slice(first=self.reload_from, last=self.last)
 
+    @property
+    def fenced(self) -> Slice:
+        """The days asked for."""
+        return Slice(first=self.first, last=self.last)
+
     def days(self) -> list[date]:
         """The days asked for."""
         return days_between(self.first, self.last)

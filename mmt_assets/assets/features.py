@@ -65,7 +65,7 @@ def _replace_days(
     """Make the days of a feature table from its SQL file, and check them."""
     rows = Statement.from_file(f"features/{contract.name}.sql", first_day=days.reload_from, last_day=days.last)
     with warehouse.open() as session:
-        [result] = session.write([ReplaceSlice(contract, days.slice, rows)], fence=run_fence(context))
+        [result] = session.write([ReplaceSlice(contract, days.slice, rows, days.fenced)], fence=run_fence(context))
         yield dg.MaterializeResult(
             asset_key=asset_key(contract),
             metadata={

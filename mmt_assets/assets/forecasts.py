@@ -17,6 +17,7 @@ from mmt_assets.assets.days import (
     run_fence,
 )
 from mmt_assets.assets.plots import concert_metadata
+from mmt_assets.assets.run_once import DAILY_POOL, end_if_made_already
 from mmt_assets.contracts import (
     BOOKING_CURVES,
     CITY_DEMAND,
@@ -69,10 +70,12 @@ def _day_forecasts(settings: Settings) -> dg.AssetsDefinition:
         check_specs=[spec for contract in _DAY_TABLES for spec in contract_check_specs(contract)],
         partitions_def=day_partitions(settings),
         backfill_policy=dg.BackfillPolicy.multi_run(settings.max_partitions_per_run),
+        pool=DAILY_POOL,
     )
     def day_forecasts(
         context: dg.AssetExecutionContext, warehouse: WarehouseResource, compute: ComputeResource
     ) -> AssetResults:
+        end_if_made_already(context)
         days = requested_days(context, settings)
         require_history(context, _FEATURES, settings, days.last)
         today = settings.last_complete_day(datetime.now(UTC))

@@ -9,7 +9,7 @@ import dagster as dg
 import pandas as pd
 
 from mmt_assets.assets.catalog import asset_key
-from mmt_assets.assets.checks import late_rows_result, rejected_rows_result, run_contract_checks
+from mmt_assets.assets.checks import Rejections, late_rows_result, rejected_rows_result, run_contract_checks
 from mmt_assets.assets.days import DayRange, materialized_days, run_fence
 from mmt_assets.assets.source_values import currency_codes, hmac_pads, timezone_names
 from mmt_assets.contracts import (
@@ -77,7 +77,7 @@ def stage_orders(session: DuckDBSession, settings: Settings, *, last_day: date) 
 def stage_makes(session: DuckDBSession, settings: Settings, *, last_day: date) -> None:
     """Stage all source makes up to `last_day`, judged, as `staging.makes`."""
     session.ensure(MAKES)
-    inner_pad, outer_pad = hmac_pads(settings.fan_hash_key.get_secret_value())
+    inner_pad, outer_pad = hmac_pads(settings.hash_key())
     statement = Statement.from_file(
         "raw/parsed_makes.sql",
         timezone=settings.timezone,
@@ -111,6 +111,14 @@ def stage_undated_refunds(session: DuckDBSession, seen_date: date, *, first_load
     session.stage("newly_seen", newly_seen)
     session.stage("undated_refunds", Statement.from_file("raw/undated_refunds.sql"))
     return InsertMissing(UNDATED_REFUNDS, Statement("SELECT * FROM staging.newly_seen"))
+
+
+_STAGED_ROWS = {
+    CONCERTS.table: "SELECT COUNT(*) FROM staging.concerts",
+    TICKET_ORDERS.table: "SELECT COUNT(*) FROM staging.orders",
+    TICKET_REFUNDS.table: "SELECT COUNT(*) FROM staging.orders",
+    MAKES.table: "SELECT COUNT(*) FROM staging.makes",
+}
 
 
 @dataclass(frozen=True)
@@ -172,34 +180,41 @@ class RawLoad:
         before_first_day = int(late.loc[late["day"] < settings.partitions_start(), "late_rows"].sum())
         late["is_missed"] = ~late["day"].isin(days_between(days.reload_from, days.last))
         late = late[late["day"].isin(materialized_days(context.instance, asset_key(contract)))]
-        bad = Slice(first=days.reload_from, last=days.last, undated=True, group=("source_table", contract.name))
+        group = ("source_table", contract.name)
+        bad = Slice(first=days.reload_from, last=days.last, undated=True, group=group)
+        good_rows = Statement.from_file(f"raw/{contract.name}.sql", **slice_days)
+        bad_rows = Statement.from_file(f"raw/rejected_{rows}.sql", **slice_days)
         writes = [
-            ReplaceSlice(contract, days.slice, Statement.from_file(f"raw/{contract.name}.sql", **slice_days)),
-            ReplaceSlice(REJECTED_ROWS, bad, Statement.from_file(f"raw/rejected_{rows}.sql", **slice_days)),
+            ReplaceSlice(contract, days.slice, good_rows, days.fenced),
+            ReplaceSlice(REJECTED_ROWS, bad, bad_rows, Slice(days.first, days.last, group=group)),
             *also,
         ]
         results = session.write(writes, fence=run_fence(context))
         attached = session.attach(source_table)
         return cls(context, settings, contract, results, attached, days.slice, late, before_first_day)
 
-    def rejected_reasons(self, session: DuckDBSession) -> dict[str, int]:
-        """Rejected rows of the slice by reason."""
+    def rejections(self, session: DuckDBSession) -> Rejections:
+        """Rejected rows of the slice, and those without a day."""
         part = Slice(self.part.first, self.part.last, undated=True, group=("source_table", self.contract.name))
         inside = part.condition(REJECTED_ROWS)
-        counts = session.execute(
+        counts = session.query(
             Statement(
-                "SELECT reason, COUNT(*) AS rejected_rows FROM raw.rejected_rows "  # noqa: S608
-                f"WHERE {inside.sql} GROUP BY reason ORDER BY reason",
+                "SELECT reason, COUNT(*) AS all_rows, COUNTIF(partition_date IS NULL) AS undated_rows "  # noqa: S608
+                f"FROM raw.rejected_rows WHERE {inside.sql} GROUP BY reason ORDER BY reason",
                 inside.parameters,
             )
         )
-        return dict(counts.fetchall())
+        return Rejections(
+            reasons=dict(zip(counts["reason"], counts["all_rows"].astype(int), strict=True)),
+            undated=int(counts["undated_rows"].sum()),
+            source_rows=session.scalar(Statement(_STAGED_ROWS[self.contract.table])),
+        )
 
 
 def load_results(session: DuckDBSession, load: RawLoad) -> Iterator[dg.MaterializeResult | dg.AssetCheckResult]:
     """Metadata and checks of a load."""
     table = load.results[0]
-    reasons = load.rejected_reasons(session)
+    rejections = load.rejections(session)
     if load.attached.ignored_columns:
         load.context.log.info(f"{load.contract.name}: ignored columns {', '.join(load.attached.ignored_columns)}")
     if load.before_first_day:
@@ -214,20 +229,14 @@ def load_results(session: DuckDBSession, load: RawLoad) -> Iterator[dg.Materiali
             "dagster/row_count": accepted,
             "rows_added": table.added,
             "rows_removed": table.removed,
-            "rejected_rows": sum(reasons.values()),
-            "rejected_reasons": reasons,
+            "rejected_rows": rejections.total,
+            "rejected_reasons": rejections.reasons,
             "rows_before_first_day": load.before_first_day,
             "source_files": len(load.attached.files),
             "ignored_columns": list(load.attached.ignored_columns),
         },
     )
-    yield rejected_rows_result(
-        load.contract,
-        rejected=sum(reasons.values()),
-        accepted=accepted,
-        max_share=load.settings.max_rejected_share,
-        reasons=reasons,
-    )
+    yield rejected_rows_result(load.contract, rejections, accepted=accepted, max_share=load.settings.max_rejected_share)
     if load.late is not None:
         missed = load.late[load.late["is_missed"]]
         picked_up = int(load.late["late_rows"].sum() - missed["late_rows"].sum())

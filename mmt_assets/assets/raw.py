@@ -20,6 +20,7 @@ from mmt_assets.assets.loading import (
     stage_undated_refunds,
     undated_refunds_result,
 )
+from mmt_assets.assets.run_once import end_if_made_already
 from mmt_assets.contracts import (
     CONCERTS,
     MAKES,
@@ -98,6 +99,7 @@ def _concerts(settings: Settings) -> dg.AssetsDefinition:
     def concerts(
         context: dg.AssetExecutionContext, warehouse: WarehouseResource, source: SourceResource
     ) -> AssetResults:
+        end_if_made_already(context)
         loaded_day = settings.last_complete_day(datetime.now(UTC))
         with warehouse.open(source=_location(source, settings)) as session:
             stage_concerts(session)
@@ -159,6 +161,7 @@ def _ticket_refunds(settings: Settings) -> dg.AssetsDefinition:
 def _makes(settings: Settings) -> dg.AssetsDefinition:
     @table_asset(**_day_asset(settings, MAKES))
     def makes(context: dg.AssetExecutionContext, warehouse: WarehouseResource, source: SourceResource) -> AssetResults:
+        end_if_made_already(context)
         days = requested_days(context, settings)
         with warehouse.open(source=_location(source, settings)) as session:
             stage_makes(session, settings, last_day=days.last)

@@ -76,6 +76,10 @@ def to_duckdb(sql: str) -> Transpiled:
                 node.set("alias", exp.TableAlias(this=exp.to_identifier(node.name)))
             node.set("this", exp.to_identifier(f"{node.db}_{node.name}"))
             node.set("db", None)
+    for cast in list(tree.find_all(exp.Cast)):
+        if cast.is_type(exp.DataType.Type.VARBINARY, exp.DataType.Type.BINARY):
+            # GoogleSQL casts text to its UTF-8 bytes; DuckDB's own cast reads escapes and refuses other scripts.
+            cast.replace(exp.Encode(this=cast.this.copy(), charset=exp.Literal.string("utf-8")))
     names = frozenset(str(parameter.name) for parameter in tree.find_all(exp.Parameter))
     return Transpiled(tree.sql(dialect="duckdb"), names, frozenset(sources))
 

@@ -156,7 +156,7 @@ def _replace_slice(session: "DuckDBSession", write: ReplaceSlice, fence: Fence) 
         raise ContractError(
             f"{contract.table}: {count} rows lie outside the slice ({write.slice.describe()}); nothing was written"
         )
-    check_fence(session.connection, contract, write.slice, fence)
+    check_fence(session.connection, contract, write.fenced or write.slice, fence)
     return _replace(session, contract, inside)
 
 

@@ -134,11 +134,14 @@ class ReplaceSlice:
         contract: Table.
         slice: What is deleted; every row must lie inside.
         rows: New rows, one column per column of the contract in any order. No rows empty the slice.
+        fenced: Part of the slice that is fenced, where that is not all of it: days that are only read again beside
+            the ones a run was asked for hold what the source holds now, whoever writes them.
     """
 
     contract: TableContract
     slice: Slice
     rows: pd.DataFrame | Statement
+    fenced: Slice | None = None
 
 
 @dataclass(frozen=True)
