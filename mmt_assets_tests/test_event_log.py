@@ -1,0 +1,77 @@
+"""The event log: Dagster's tables and events, written by several processes, read by Dagster's own class."""
+
+import subprocess
+import sys
+import textwrap
+from pathlib import Path
+
+import dagster as dg
+import pytest
+from dagster._core.storage.event_log import ConsolidatedSqliteEventLogStorage
+
+CONFIG = """
+run_storage:
+  module: dagster._core.storage.runs
+  class: SqliteRunStorage
+  config: {{base_dir: "{home}"}}
+event_log_storage:
+  module: mmt_assets.event_log
+  class: PooledSqliteEventLogStorage
+  config: {{base_dir: "{home}"}}
+schedule_storage:
+  module: dagster._core.storage.schedules
+  class: SqliteScheduleStorage
+  config: {{base_dir: "{home}"}}
+telemetry: {{enabled: false}}
+"""
+MATERIALIZE = """
+    import sys
+    import dagster as dg
+    with dg.DagsterInstance.from_config(sys.argv[1]) as instance:
+        for number in range(20):
+            instance.report_runless_asset_event(dg.AssetMaterialization(sys.argv[2], partition=str(number)))
+"""
+
+
+@pytest.fixture
+def home(tmp_path: Path) -> Path:
+    (tmp_path / "dagster.yaml").write_text(CONFIG.format(home=tmp_path))
+    with dg.DagsterInstance.from_config(str(tmp_path)):
+        pass
+    return tmp_path
+
+
+def test_several_processes_write_at_once_and_no_event_is_lost(home: Path) -> None:
+    script = textwrap.dedent(MATERIALIZE)
+    names = ("first", "second", "third")
+    writers = [subprocess.Popen([sys.executable, "-c", script, str(home), name]) for name in names]
+    assert [writer.wait(120) for writer in writers] == [0, 0, 0]
+    with dg.DagsterInstance.from_config(str(home)) as instance:
+        for name in names:
+            assert len(instance.get_materialized_partitions(dg.AssetKey(name))) == 20
+
+
+def test_what_it_writes_is_what_dagsters_own_storage_reads(home: Path) -> None:
+    @dg.asset(check_specs=[dg.AssetCheckSpec("fine", asset="table")])
+    def table() -> dg.MaterializeResult:
+        return dg.MaterializeResult(
+            metadata={"rows": 3}, check_results=[dg.AssetCheckResult(check_name="fine", passed=True)]
+        )
+
+    with dg.DagsterInstance.from_config(str(home)) as instance:
+        run = dg.materialize([table], instance=instance)
+        written = [entry.dagster_event_type for entry in instance.all_logs(run.run_id)]
+    stock = ConsolidatedSqliteEventLogStorage(str(home))
+    read = [record.event_log_entry.dagster_event_type for record in stock.get_records_for_run(run.run_id).records]
+    assert read == written
+    assert dg.DagsterEventType.ASSET_MATERIALIZATION in read
+    assert dg.DagsterEventType.ASSET_CHECK_EVALUATION in read
+
+
+def test_a_failed_write_leaves_no_open_transaction(home: Path) -> None:
+    with dg.DagsterInstance.from_config(str(home)) as instance:
+        storage = instance.event_log_storage
+        with pytest.raises(RuntimeError, match="on purpose"), storage.index_connection():  # type: ignore[attr-defined]
+            raise RuntimeError("on purpose")
+        instance.report_runless_asset_event(dg.AssetMaterialization("after"))
+        assert instance.get_latest_materialization_event(dg.AssetKey("after"))
