@@ -22,6 +22,8 @@ help: ## this list
 	$(PYTHON) -m venv .venv
 	$(BIN)/pip install --quiet --disable-pip-version-check --require-hashes -r requirements-dev.lock
 	$(BIN)/pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation -e .
+	@echo "Compiling the solver: half a minute, once."
+	$(BIN)/python -c "from mmt_assets.forecasting.prophet_map import compile_kernels; compile_kernels()"
 	@touch $@
 
 demo: .venv/installed ## fill the warehouse from SOURCE (default: the sample world), forecast, print the outlook
@@ -52,7 +54,8 @@ check: .venv/installed ## lint, format, types, import directions, definitions of
 
 bench: .venv/bench-installed ## benchmarks: speed and accuracy of the forecasts
 	$(BIN)/python -m benchmarks.speed --quick
-	$(BIN)/python -m benchmarks.accuracy --source sample
+	$(BIN)/python -m benchmarks.pipeline --days 100 --concerts 200 --repeats 1
+	$(BIN)/python -m benchmarks.accuracy --source hotel_rates --origins 8
 
 lock: .venv/installed ## resolve pyproject.toml into the hash-locked requirements again
 	$(BIN)/uv pip compile pyproject.toml --quiet --python-version 3.11 --generate-hashes --no-strip-extras \

@@ -5,9 +5,21 @@ from dagster._core.definitions.unresolved_asset_job_definition import Unresolved
 
 from mmt_assets.assets.catalog import asset_key
 from mmt_assets.contracts import CONCERT_FORECAST
+from mmt_assets.warehouse import WarehouseBusyError
 
 DAILY_JOB = "daily_forecast_job"
 CONCERT_JOB = "concert_forecast_job"
+# What is materialised in the UI runs in a job of Dagster's own.
+OUR_JOBS = (DAILY_JOB, CONCERT_JOB, "__ASSET_JOB")
+# A rerun replaces what is there, so a retry starts from the beginning; how often is set in dagster.yaml.
+_RETRY_TAGS = {"dagster/retry_strategy": "ALL_STEPS"}
+
+
+@dg.failure_hook
+def retry_when_busy(context: dg.HookContext) -> None:
+    """Have the daemon retry a run that failed because somebody held the warehouse; wrong input is not retried."""
+    if isinstance(context.op_exception, WarehouseBusyError):
+        context.instance.add_run_tags(context.run_id, {"dagster/retry_on_asset_or_op_failure": "true"})
 
 
 def daily_forecast_job() -> UnresolvedAssetJobDefinition:
@@ -21,6 +33,8 @@ def daily_forecast_job() -> UnresolvedAssetJobDefinition:
         description="Everything that belongs to a business day: raw, features, forecasts of all active concerts.",
         # One process: SIGKILL of the run then leaves no step process that goes on writing.
         executor_def=dg.in_process_executor,
+        tags=_RETRY_TAGS,
+        hooks={retry_when_busy},
     )
 
 
@@ -31,4 +45,6 @@ def concert_forecast_job() -> UnresolvedAssetJobDefinition:
         selection=dg.AssetSelection.assets(asset_key(CONCERT_FORECAST)),
         description="Forecast one concert on demand; choose the concert as partition.",
         executor_def=dg.in_process_executor,
+        tags=_RETRY_TAGS,
+        hooks={retry_when_busy},
     )

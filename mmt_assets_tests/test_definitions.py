@@ -51,7 +51,7 @@ print(json.dumps({
     "executors": sorted({repository.get_job(name).executor_def.name for name in repository.job_names}),
     "schedules": {s.name: [s.cron_schedule, s.execution_timezone, s.default_status.value, s.job_name]
         for s in repository.schedule_defs},
-    "sensors": {s.name: [s.default_status.value, s.minimum_interval_seconds, s.job_name]
+    "sensors": {s.name: [s.default_status.value, s.minimum_interval_seconds, [t.job_name for t in s.targets]]
         for s in repository.sensor_defs},
     "resources": sorted(repository.get_top_level_resources()),
 }))
@@ -175,7 +175,11 @@ def test_jobs_schedules_sensors_and_resources(described: dict[str, Any]) -> None
     assert described["schedules"] == {
         "daily_forecast_schedule": ["30 5 * * *", described["timezone"], status, "daily_forecast_job"]
     }
-    assert described["sensors"] == {"concert_partition_sensor": [status, 60, "concert_forecast_job"]}
+    assert described["sensors"] == {
+        "catch_up_sensor": [status, 30, ["daily_forecast_job"]],
+        "concert_partition_sensor": [status, 60, ["concert_forecast_job"]],
+        "stale_run_sensor": [status, 30, []],
+    }
     assert described["resources"] == ["compute", "source", "warehouse"]
 
 

@@ -147,7 +147,7 @@ def test_stan_and_map_give_the_same_prophet_forecast() -> None:
     np.testing.assert_allclose(stan.values, fast.values, atol=0.02)
 
 
-def test_one_failing_concert_falls_back_to_the_prior(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_one_failing_concert_falls_back_to_the_pooled_prior(monkeypatch: pytest.MonkeyPatch) -> None:
     def with_a_failure(batch: ProphetBatch, *_: object, **__: object) -> ProphetForecast:
         values = np.zeros(len(batch.future_days))
         values[batch.future_offsets[1] : batch.future_offsets[2]] = np.nan
@@ -155,9 +155,9 @@ def test_one_failing_concert_falls_back_to_the_prior(monkeypatch: pytest.MonkeyP
 
     monkeypatch.setattr(prophet_component, "fit_and_forecast", with_a_failure)
     outlook = forecast(world(8, 60, 5)[0], AS_OF, options=ForecastOptions(origins=4)).outlook
-    assert outlook["method"].iloc[1] == "prior"
-    assert outlook["method_reason"].iloc[1] == "the fit failed"
-    assert (outlook["method_reason"] == "the fit failed").sum() == 1
+    assert outlook["method"].iloc[1] == "pooled_prior"
+    assert outlook["method_reason"].iloc[1] == "prophet_pooled failed: the fit failed"
+    assert (outlook["method"] == "blend").sum() == len(outlook) - 1
     assert np.isfinite(outlook["final_p50"]).all()
 
 

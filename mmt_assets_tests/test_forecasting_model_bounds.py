@@ -192,7 +192,8 @@ def test_a_cancelled_concert_falls_to_zero_and_is_not_active() -> None:
 
 def test_an_empty_pool_says_so_and_is_wide() -> None:
     row = forecast(inputs([concert("x", -9, 20)], [sale("x", -9, 50)]), AS_OF, options=OPTIONS).outlook.iloc[0]
-    assert row["method"] == "uninformed"
+    assert row["method"] == "own_sales"
+    assert "0 finished concerts" in row["method_reason"]
     assert row["final_p90"] > row["final_p10"] + 20
 
 

@@ -14,6 +14,7 @@ from rich.table import Table
 
 from mmt_assets.assets.catalog import asset_key
 from mmt_assets.assets.days import last_day_with_history
+from mmt_assets.assets.run_once import limit_daily_pool
 from mmt_assets.cli.instance import open_instance
 from mmt_assets.cli.runs import failure_reason, run_job
 from mmt_assets.cli.terminal import console
@@ -67,8 +68,8 @@ def prepare() -> Settings:
     if settings.env == "local" and settings.first_day is None:
         settings = _demo_settings(settings.source, settings.last_day)
     # Several processes that initialise SQLite at the same time collide.
-    with open_instance():
-        pass
+    with open_instance() as instance:
+        limit_daily_pool(instance)
     return settings
 
 
@@ -140,7 +141,9 @@ def _print_outlook(settings: Settings, as_of: date) -> None:
     )
     with warehouse.open(read_only=True) as session:
         outlook = session.query(rows)
-    table = Table(title=f"Active concerts as of {as_of}: {len(outlook)}", box=box.SIMPLE_HEAD, padding=(0, 1, 0, 0))
+    today = int((outlook["days_to_show"] == 0).sum())
+    title = f"Active concerts as of {as_of}: {len(outlook)} ({len(outlook) - today} ahead, {today} with the show today)"
+    table = Table(title=title, box=box.SIMPLE_HEAD, padding=(0, 1, 0, 0))
     for heading, width in (("concert", 20), ("artist", 18), ("city", 12)):
         table.add_column(heading, no_wrap=True, max_width=width)
     for heading in ("days", "sold", "capacity", "p10", "p50", "p90", "sell-out"):

@@ -1,145 +1,93 @@
-"""Blend of the single models per horizon: ridge stack, average and each model, weighted by past error."""
+"""Blend of the single models: weights per horizon that would have made the smallest errors on past forecasts."""
 
 from dataclasses import dataclass
 
 import numpy as np
 
 from mmt_assets.forecasting.inputs import Floats, Ints
-from mmt_assets.forecasting.replay import OFFSET, Replay
+from mmt_assets.forecasting.replay import Replay
 
 HORIZON_GRID = np.array([1, 2, 3, 5, 7, 10, 14, 21, 30, 45, 60, 90, 120, 180, 365])
-KERNEL_WIDTH = 0.35
-HALF_LIFE_DAYS = 240.0
-RIDGE = 8.0
-MIN_ROWS = 40.0
-# A model 10% worse than the best one on past forecasts gets a third of its weight.
-STEEPNESS = 12.0
+KERNEL_WIDTHS = (0.35, 0.7, 1.4)
+"""On log days to show; the first that holds enough past forecasts is used."""
+HALF_LIFE_DAYS = 120.0
+MIN_ROWS = 20.0
+# Weights start where a model 10% worse than the best has two thirds of its weight, and are held near there.
+STEEPNESS = 4.0
+ENTROPY = 0.01
+ROUNDS = 150
 
 
 @dataclass(frozen=True)
 class Blend:
-    """Ridge coefficients and model weights per grid horizon; `names` are the models in the order of the inputs."""
+    """Weights of the models `names` per grid horizon, shape (grid, models), each row summing to 1."""
 
     names: tuple[str, ...]
-    coefficients: Floats
     weights: Floats
 
-    def predict(self, log_remaining: Floats, net: Floats, age: Ints, days_to_show: Ints) -> Floats:
-        """Return log(remaining + 2), weighted over the models, shape (n,)."""
-        mean = log_remaining.mean(axis=1)
-        options = {name: log_remaining[:, k] for k, name in enumerate(self.names)}
-        options["average"] = mean
-        options["blend"] = mean + _stacked(self.coefficients, log_remaining, net, age, days_to_show)
-        return _weighted(options, self.weights[_nearest(days_to_show)])
-
-    def champion(self, days_to_show: Ints) -> list[str]:
-        """Return the name of the model that weighs most at each row's horizon."""
-        names = (*self.names, "average", "blend")
-        return [names[k] for k in self.weights[_nearest(days_to_show)].argmax(axis=1)]
+    def at(self, days_to_show: Ints) -> Floats:
+        """Return the weights at each row's horizon, interpolated on a log scale, shape (n, models)."""
+        place = np.interp(np.log1p(days_to_show), np.log1p(HORIZON_GRID), np.arange(len(HORIZON_GRID)))
+        low = np.minimum(place.astype(np.int64), len(HORIZON_GRID) - 2)
+        share = (place - low)[:, None]
+        return (1 - share) * self.weights[low] + share * self.weights[low + 1]
 
 
-def default_blend(names: tuple[str, ...]) -> Blend:
+def equal_blend(names: tuple[str, ...]) -> Blend:
     """Return the average of all models, for when there is no past to choose on."""
-    weights = np.zeros((len(HORIZON_GRID), len(names) + 2))
-    weights[:, -2] = 1.0
-    return Blend(names, np.zeros((len(HORIZON_GRID), len(names) + 4)), weights)
+    return Blend(names, np.full((len(HORIZON_GRID), len(names)), 1 / len(names)))
 
 
-def fit_blend(past: Replay, as_of: int) -> tuple[Blend, Floats]:
-    """Choose per horizon on past forecasts.
+def fit_blend(past: Replay, as_of: int) -> Blend:
+    """Choose the weights per horizon on past forecasts.
 
     Args:
         past: Replayed forecasts.
         as_of: The day for which the blend is wanted.
-
-    Returns:
-        The blend, and log(remaining + 2) that it would have said on every replayed row, from
-        coefficients fitted only on concerts that had finished by that row's day.
     """
-    honest = past.log_remaining.mean(axis=1)
-    stacked = honest.copy()
-    for day in np.unique(past.as_of):
-        rows = np.flatnonzero(past.as_of == day)
-        coefficients = _fit(past, past.show < day, int(day))
-        stacked[rows] += _stacked(
-            coefficients, past.log_remaining[rows], past.net[rows], past.age[rows], past.days_to_show[rows]
-        )
-    options = {name: past.log_remaining[:, k] for k, name in enumerate(past.names)}
-    options |= {"average": honest, "blend": stacked}
-    weights = np.array([_weights(past, options, int(g), as_of) for g in HORIZON_GRID])
-    blend = Blend(past.names, _fit(past, past.show < as_of, as_of), weights)
-    return blend, _weighted(options, weights[_nearest(past.days_to_show)])
+    return Blend(past.names, np.array([_weights(past, int(horizon), as_of) for horizon in HORIZON_GRID]))
 
 
-def kernel(horizons: Ints, horizon: float, width: float = KERNEL_WIDTH) -> Floats:
+def kernel(horizons: Ints, horizon: float, width: float) -> Floats:
     """Return weights of rows by how near their days to show are, on a log scale."""
     return np.exp(-0.5 * ((np.log1p(horizons) - np.log1p(horizon)) / width) ** 2)
 
 
-def recency(past: Replay, as_of: int) -> Floats:
+def recency(shows: Ints, as_of: int) -> Floats:
     """Return weights of rows that halve every `HALF_LIFE_DAYS`."""
-    return 0.5 ** (np.maximum(as_of - past.show, 0) / HALF_LIFE_DAYS)
+    return 0.5 ** (np.maximum(as_of - shows, 0) / HALF_LIFE_DAYS)
 
 
-def _weights(past: Replay, options: dict[str, Floats], horizon: int, as_of: int) -> Floats:
-    """Weights that fall steeply with past error: the best models share, the poor ones vanish.
+def _weights(past: Replay, horizon: int, as_of: int) -> Floats:
+    """Minimise the mean absolute error of the net total over the simplex, with an entropy penalty.
 
-    Errors are in tickets, each row relative to its concert's size, sell-outs only when too low.
+    Exponentiated gradient (Kivinen & Warmuth 1997), averaged over its second half. Each row's error counts
+    relative to the square root of its concert's size; that of a sell-out only when the forecast was too low.
     """
-    weight = kernel(past.days_to_show, horizon) * recency(past, as_of)
-    if weight.sum() < MIN_ROWS:
-        return np.array([float(name == "average") for name in options])
-    weight = weight / np.sqrt(past.gross + past.actual + 20.0)
-    loss = []
-    for said in options.values():
-        error = np.exp(said) - OFFSET - past.actual
-        loss.append((weight * np.abs(np.where(past.sold_out > 0, np.minimum(error, 0), error))).sum())
-    share = (min(loss) / np.maximum(loss, 1e-9)) ** STEEPNESS
-    return share / share.sum()
+    near = (kernel(past.days_to_show, horizon, width) * recency(past.show, as_of) for width in KERNEL_WIDTHS)
+    weight = next((weight for weight in near if weight.sum() >= MIN_ROWS), None)
+    if weight is None:
+        return np.full(len(past.names), 1 / len(past.names))
+    used = np.flatnonzero(weight > 1e-3 * weight.max())
+    weight = weight[used] / np.sqrt(past.gross[used] + past.actual[used] + 20.0)
+    said, actual, censored = past.finals[used], past.actual_final[used], past.sold_out[used] > 0
 
+    def errors(forecast: Floats) -> Floats:
+        error = forecast - actual
+        return np.where(censored, np.minimum(error, 0.0), error)
 
-def _weighted(options: dict[str, Floats], weights: Floats) -> Floats:
-    return (np.column_stack(list(options.values())) * weights).sum(axis=1)
-
-
-def _design(log_remaining: Floats, net: Floats, age: Ints) -> Floats:
-    mean = log_remaining.mean(axis=1)
-    return np.column_stack(
-        [
-            np.ones(len(mean)),
-            log_remaining - mean[:, None],
-            (mean - 4) / 2,
-            (np.log1p(net) - 4) / 2,
-            np.exp(-np.maximum(age, 0) / 7.0),
-        ]
-    )
-
-
-def _fit(past: Replay, usable: np.ndarray, day: int) -> Floats:
-    """Ridge of the log error of the average on the models' differences, one per grid horizon."""
-    design = _design(past.log_remaining, past.net, past.age)
-    mean = past.log_remaining.mean(axis=1)
-    # A sell-out says only "at least this much": an average above it is no error.
-    error = np.where(past.sold_out > 0, np.maximum(past.log_actual - mean, 0), past.log_actual - mean)
-    penalty = RIDGE * np.eye(design.shape[1])
-    penalty[0, 0] = 1.0
-    result = np.zeros((len(HORIZON_GRID), design.shape[1]))
-    base = recency(past, day) * usable
-    for g, horizon in enumerate(HORIZON_GRID):
-        weight = base * kernel(past.days_to_show, float(horizon))
-        if weight.sum() >= MIN_ROWS:
-            weighted = design * weight[:, None]
-            result[g] = np.linalg.solve(weighted.T @ design + penalty, weighted.T @ error)
-    return result
-
-
-def _stacked(coefficients: Floats, log_remaining: Floats, net: Floats, age: Ints, days_to_show: Ints) -> Floats:
-    place = np.interp(np.log1p(days_to_show), np.log1p(HORIZON_GRID), np.arange(len(HORIZON_GRID)))
-    low = np.minimum(place.astype(np.int64), len(HORIZON_GRID) - 2)
-    share = (place - low)[:, None]
-    mixed = (1 - share) * coefficients[low] + share * coefficients[low + 1]
-    return (_design(log_remaining, net, age) * mixed).sum(axis=1)
-
-
-def _nearest(days_to_show: Ints) -> Ints:
-    return np.abs(np.log1p(days_to_show)[:, None] - np.log1p(HORIZON_GRID)[None, :]).argmin(axis=1)
+    loss = np.array([(weight * np.abs(errors(column))).sum() for column in said.T])
+    loss = np.maximum(loss, 1e-9)
+    start = (loss.min() / loss) ** STEEPNESS
+    start /= start.sum()
+    unit = (weight * np.abs(errors(said @ start))).sum() + 1e-9
+    current, average = start, np.zeros_like(start)
+    for step in range(ROUNDS):
+        slope = (np.sign(errors(said @ current)) * weight) @ (said - actual[:, None]) / unit
+        slope += ENTROPY * np.log(np.maximum(current, 1e-9) / start)
+        slope -= slope @ current
+        current = current * np.exp(-np.clip(0.5 / np.sqrt(1 + step / 8) * slope, -1, 1))
+        current = current / current.sum()
+        if step >= ROUNDS // 2:
+            average += current
+    return average / average.sum()

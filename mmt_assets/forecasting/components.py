@@ -12,12 +12,9 @@ from mmt_assets.forecasting.history import History, Origin, at_origin, select
 from mmt_assets.forecasting.inputs import Floats, Ints
 from mmt_assets.forecasting.prior import DEFAULT_SELL_THROUGH, LevelPrior, fit_prior
 from mmt_assets.forecasting.refunds import RefundRates, fit_refunds
+from mmt_assets.forecasting.regression import PickupRegression, fit_regression
 
 DEFAULT_SALE_DAYS = 75.0
-# Newer concerts count more in the pick-up: weights halve every so many concerts.
-PICKUP_HALF_LIFE_CONCERTS = 60.0
-# Prior pick-up worth so many tickets keeps the profile near the curve where little was seen.
-PICKUP_STRENGTH = 20.0
 SHRINKAGE_GRID = tuple((alpha, memory) for alpha in (3.0, 20.0, 100.0) for memory in (0.85, 0.95, 0.99))
 DEFAULT_SHRINKAGE = (3.0, 0.95)
 
@@ -31,8 +28,7 @@ class Knowledge:
         typical_sale_days: Median length of sale of the finished concerts.
         curves: Booking curves. prior: prior on the level. refunds: refund rates.
         default_log_level: Level used when no concert has finished yet.
-        pickup_ratio: Recent tickets per day to show relative to prior x curve, shape (window + 1,).
-        pickup_tickets: Recent tickets per day to show and concert, shape (window + 1,).
+        regression: Pick-up regression on the finished concerts.
         finished_count: Concerts whose outcome was known.
     """
 
@@ -42,8 +38,7 @@ class Knowledge:
     prior: LevelPrior
     refunds: RefundRates
     default_log_level: float | None
-    pickup_ratio: Floats
-    pickup_tickets: Floats
+    regression: PickupRegression | None
     finished_count: int
 
     def log_level(self, origin: Origin, shape: Floats) -> Floats:
@@ -84,29 +79,13 @@ def learn(history: History, as_of: int, segmentation: Segmentation, length_bound
         prior=prior,
         refunds=fit_refunds(origin),
         default_log_level=float(np.median(level[started])) if started.any() else None,
-        pickup_ratio=np.ones(shape.shape[1]),
-        pickup_tickets=np.zeros(shape.shape[1]),
+        regression=None,
         finished_count=len(finished),
     )
     if not len(finished):
         return partial
-    expected = np.exp(partial.log_level(origin, shape))[:, None] * shape * origin.open
-    ratio, tickets = _pickup(origin, sold, expected)
-    return replace(partial, pickup_ratio=ratio, pickup_tickets=tickets)
-
-
-def _pickup(origin: Origin, sold: Floats, expected: Floats) -> tuple[Floats, Floats]:
-    """Advanced pick-up: for each day to show, the newest concerts that have passed it, finished or not.
-
-    Returns:
-        Tickets relative to the expected ones, and tickets per concert, both of shape (window + 1,).
-    """
-    passed = origin.open[::-1]
-    rank = np.cumsum(passed, axis=0) - 1
-    weight = np.where(passed, 0.5 ** (rank / PICKUP_HALF_LIFE_CONCERTS), 0.0)[::-1]
-    tickets = (weight * sold).sum(axis=0)
-    ratio = (tickets + PICKUP_STRENGTH) / ((weight * expected).sum(axis=0) + PICKUP_STRENGTH)
-    return ratio, tickets / np.maximum(weight.sum(axis=0), 1.0)
+    expected = np.exp(partial.log_level(origin, shape)[finished])[:, None] * shape[finished]
+    return replace(partial, regression=fit_regression(select(origin, finished), expected, as_of))
 
 
 def prior_path(knowledge: Knowledge, origin: Origin, horizon: int) -> tuple[Floats, Floats, Floats]:
@@ -118,16 +97,18 @@ def prior_path(knowledge: Knowledge, origin: Origin, horizon: int) -> tuple[Floa
     return level[:, None] * future, level[:, None] * past, level
 
 
-def pickup_path(knowledge: Knowledge, prior_future: Floats) -> Floats:
-    """Return the pick-up model: the prior corrected by what recent concerts sold at each day to show."""
-    columns = np.minimum(np.arange(prior_future.shape[1]), len(knowledge.pickup_ratio) - 1)
-    return prior_future * knowledge.pickup_ratio[columns][None, :]
-
-
-def additive_path(knowledge: Knowledge, prior_future: Floats) -> Floats:
-    """Return the additive pick-up: what recent concerts sold at each day to show, whatever their level."""
-    columns = np.minimum(np.arange(prior_future.shape[1]), len(knowledge.pickup_tickets) - 1)
-    return np.where(prior_future > 0, knowledge.pickup_tickets[columns][None, :], 0.0)
+def regression_paths(
+    knowledge: Knowledge, origin: Origin, prior_future: Floats, prior_past: Floats
+) -> tuple[Floats, Floats]:
+    """Return the log and the linear pick-up regression, spread over the days as the prior is."""
+    if knowledge.regression is None:
+        return prior_future, prior_future
+    remaining = prior_future.sum(axis=1)
+    seen = origin.history.days_out[None, :] >= origin.days_to_show[:, None]
+    total = (prior_past * seen).sum(axis=1) + remaining
+    scale = 1 / np.maximum(remaining, 1e-9)
+    first, second = knowledge.regression.remaining(origin, remaining, total)
+    return prior_future * (first * scale)[:, None], prior_future * (second * scale)[:, None]
 
 
 def shrinkage_path(origin: Origin, prior_future: Floats, prior_past: Floats, alpha: float, memory: float) -> Floats:

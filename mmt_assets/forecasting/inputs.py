@@ -81,11 +81,12 @@ class ForecastOptions:
 
 @dataclass(frozen=True)
 class ForecastResult:
-    """The three frames of one as-of date; columns are told in `model.forecast`."""
+    """The frames of one as-of date; columns are told in `model.forecast`."""
 
     ticket_sales: pd.DataFrame
     outlook: pd.DataFrame
     booking_curves: pd.DataFrame
+    final_quantiles: pd.DataFrame
 
 
 @dataclass(frozen=True)

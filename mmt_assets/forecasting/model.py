@@ -3,18 +3,18 @@
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from datetime import date
+from typing import Literal
 
 import numpy as np
 import pandas as pd
 
-from mmt_assets.forecasting import components, outlook
-from mmt_assets.forecasting.blend import Blend, default_blend, fit_blend
+from mmt_assets.forecasting import components, outlook, refunds
+from mmt_assets.forecasting.blend import Blend, equal_blend, fit_blend
 from mmt_assets.forecasting.comparables import Pace, finished_part, pace
 from mmt_assets.forecasting.curves import choose_segmentation, curves_frame
 from mmt_assets.forecasting.history import WINDOW_DAYS, History, Origin, at_origin, build_history
 from mmt_assets.forecasting.inputs import (
     NO_DAY,
-    Bools,
     Concerts,
     Floats,
     ForecastInputs,
@@ -28,9 +28,17 @@ from mmt_assets.forecasting.inputs import (
     read_sales,
 )
 from mmt_assets.forecasting.intervals import ErrorPool, no_errors, pool_errors
-from mmt_assets.forecasting.replay import OFFSET, Paths, model_paths, replay
+from mmt_assets.forecasting.replay import Paths, model_paths, replay
+
+Method = Literal["blend", "average", "pooled_prior", "own_sales", "complete", "cancelled"]
+"""What made a concert's row: "blend": the models, weighted by their errors on past forecasts; "average": the models
+with equal weights, because nothing could be replayed; "pooled_prior": the pooled curve at the prior's level, because a
+model failed for this concert; "own_sales": own sales so far on a flat curve, because no concert has finished;
+"complete": the show is on the as-of date, what is sold is final; "cancelled": every ticket goes back."""
 
 CONCERTS_PER_CHUNK = 50
+# Stock Prophet is too slow to be replayed, so this weight is an assumption, not a measurement.
+UNREPLAYED_PROPHET_WEIGHT = 1 / 3
 ACTIVE_IN_POOL = 500
 OUTLOOK_COLUMNS = (
     "concert_id",
@@ -92,6 +100,7 @@ def forecast(
         `ticket_sales`: concert_id, sales_date (as_of + 1 to the show), tickets_p10/p50/p90 (net of that day),
         cumulative_tickets_p10/p50/p90 (net), cumulative_gross_tickets_p10/p50/p90.
         `outlook`: one row per concert, columns `OUTLOOK_COLUMNS`. `booking_curves`: see `curves_frame`.
+        `final_quantiles`: concert_id, level, tickets: the net total at the 19 levels 0.05 to 0.95.
 
     Raises:
         ValueError: The frames are malformed, hold a sale after `as_of`, or a named concert cannot be forecast.
@@ -104,18 +113,22 @@ def forecast(
     model = _learn(pool, day, options)
     paths: list[pd.DataFrame] = []
     rows: list[dict[str, object]] = []
+    finals: list[pd.DataFrame] = []
     for start in range(0, len(targets), CONCERTS_PER_CHUNK):
         chunk = targets[start : start + CONCERTS_PER_CHUNK]
-        chunk_paths, chunk_rows = _forecast_chunk(concerts, sales, chunk, day, model, pool, options)
-        paths += chunk_paths
+        frames, chunk_rows, quantiles = _forecast_chunk(concerts, sales, chunk, day, model, pool, options)
+        paths += frames
         rows += chunk_rows
+        finals.append(quantiles)
         if progress is not None:
             progress(start + len(chunk), len(targets))
     if not paths:
         paths = [outlook.path_frame("", outlook.complete_forecast(0.0, 0.0, np.nan), day)]
     table = pd.DataFrame(rows, columns=list(OUTLOOK_COLUMNS))
     table["sell_out_date"] = pd.to_datetime(table["sell_out_date"]).astype("datetime64[ns]")
-    return ForecastResult(pd.concat(paths, ignore_index=True), table, curves_frame(model.knowledge.curves))
+    curves = curves_frame(model.knowledge.curves)
+    distribution = pd.concat(finals, ignore_index=True) if finals else outlook.quantiles_frame([], [])
+    return ForecastResult(pd.concat(paths, ignore_index=True), table, curves, distribution)
 
 
 def _targets(concerts: Concerts, day: int, concert_ids: Sequence[str] | None) -> Ints:
@@ -150,11 +163,12 @@ def _learn(history: History, day: int, options: ForecastOptions) -> _Model:
     past = replay(history, day, options.origins, segmentation, options.engine)
     phi = components.dispersion(knowledge, history)
     if past is None:
-        reason = f"only {knowledge.finished_count} finished concerts: nothing to calibrate on, wide intervals"
+        reason = f"{knowledge.finished_count} finished concerts: too few to calibrate on, wide intervals"
         return _Model(knowledge, components.DEFAULT_SHRINKAGE, None, no_errors(), phi, reason)
-    blend, said = fit_blend(past, day)
-    reason = f"{len(past.show)} past forecasts of {len(np.unique(past.show))} show days"
-    return _Model(knowledge, past.shrinkage, blend, pool_errors(past, said, day), phi, reason)
+    blend = fit_blend(past, day)
+    return _Model(
+        knowledge, past.shrinkage, blend, pool_errors(past, blend, day), phi, f"{len(past.show)} past forecasts"
+    )
 
 
 def _forecast_chunk(
@@ -165,56 +179,87 @@ def _forecast_chunk(
     model: _Model,
     pool: History,
     options: ForecastOptions,
-) -> tuple[list[pd.DataFrame], list[dict[str, object]]]:
+) -> tuple[list[pd.DataFrame], list[dict[str, object]], pd.DataFrame]:
     history = build_history(concerts, sales, chunk, WINDOW_DAYS)
     origin = at_origin(history, day, model.knowledge.typical_sale_days)
     horizon = max(int(origin.days_to_show.max()), 1)
     paths = model_paths(model.knowledge, origin, horizon, model.shrinkage, options.engine, processes=options.processes)
-    blend, log_said, central, reasons = _combine(model, origin, paths)
+    mixed = _combine(model, origin, paths)
     compared = _pace(model, origin, pool, day)
-    frames, rows = [], []
+    frames, rows, said = [], [], []
     for i in range(len(chunk)):
-        one = _one_concert(model, origin, i, central, paths.kept, log_said)
+        one = _one_concert(model, origin, i, mixed, paths.kept)
+        said.append(one.final_quantiles)
         if origin.days_to_show[i] > 0:
             frames.append(outlook.path_frame(history.concerts.ids[i], one, day))
         rows.append(_outlook_row(origin, i, one, compared, day))
-        rows[-1]["method"], rows[-1]["method_reason"] = blend[i], reasons[i]
-    return frames, rows
+        rows[-1]["method"], rows[-1]["method_reason"] = _method(origin, i, mixed)
+    return frames, rows, outlook.quantiles_frame(list(history.concerts.ids), said)
 
 
-def _combine(model: _Model, origin: Origin, paths: Paths) -> tuple[list[str], Floats, Floats, list[str]]:
-    """Return per concert the method, log(remaining + 2), the path that gives the days their shares, the reason."""
-    named = {name: path.copy() for name, path in paths.named.items()}
-    failed: Bools = np.zeros(len(origin.days_to_show), dtype=np.bool_)
-    for path in named.values():
-        bad = ~np.isfinite(path).all(axis=1)
-        failed |= bad
-        path[bad] = np.nan_to_num(named["prior"][bad], nan=0.0, posinf=0.0)
-    names = tuple(named) if model.blend is None else model.blend.names
-    logs = np.column_stack([np.log(named[name].sum(axis=1) + OFFSET) for name in names])
-    blend = model.blend or default_blend(names)
-    said = blend.predict(logs, origin.net, origin.age, origin.days_to_show)
-    methods = blend.champion(origin.days_to_show)
-    central = np.mean([named[name] for name in sorted(named)], axis=0)
-    if model.blend is None and model.knowledge.finished_count == 0:
-        said, methods = logs[:, names.index("shrinkage")], ["uninformed"] * len(said)
-        central = named["shrinkage"]
-    reasons = [model.reason] * len(said)
-    if model.blend is not None and "prophet_pooled" in named and "prophet_pooled" not in names:
-        # Not replayed, so its weight is not learned: a third is an assumption, not a measurement.
-        prophet = np.log(named["prophet_pooled"].sum(axis=1) + OFFSET)
-        said = (2 * said + prophet) / 3
-        methods = [f"{method}_prophet" for method in methods]
-    for i in np.flatnonzero(failed):
-        said[i] = np.log(named["prior"][i].sum() + OFFSET)
-        central[i], methods[i] = named["prior"][i], "prior"
-        reasons[i] = paths.failures.get(int(i), "a model gave no finite forecast")
-    return methods, said, central, reasons
+@dataclass(frozen=True)
+class _Mixed:
+    """The models' forecasts as one: path (n, horizon), gross remaining and net total (n,), methods and reasons."""
+
+    path: Floats
+    remaining: Floats
+    final: Floats
+    methods: list[Method]
+    reasons: list[str]
 
 
-def _one_concert(
-    model: _Model, origin: Origin, i: int, central: Floats, kept: Floats, log_said: Floats
-) -> outlook.ConcertForecast:
+def _combine(model: _Model, origin: Origin, paths: Paths) -> _Mixed:
+    """Weigh the models per concert; a concert for which one failed gets the pooled prior alone."""
+    count = len(origin.days_to_show)
+    names = tuple(paths.named)
+    finite = np.column_stack([np.isfinite(path).all(axis=1) for path in paths.named.values()])
+    stacked = np.nan_to_num(np.stack(list(paths.named.values())), nan=0.0, posinf=0.0)
+    uninformed = model.knowledge.finished_count == 0
+    if uninformed:
+        weights = np.tile([float(name == "shrinkage") for name in names], (count, 1))
+    elif model.blend is None:
+        weights = equal_blend(names).at(origin.days_to_show)
+    else:
+        weights = _replayed_weights(model.blend, names, origin)
+    method: Method = "own_sales" if uninformed else "average" if model.blend is None else "blend"
+    methods: list[Method] = [method] * count
+    reasons = [f"{_heaviest(names, weights[i])}; {model.reason}" for i in range(count)]
+    for i in np.flatnonzero(~finite.all(axis=1)):
+        weights[i] = [float(name == "prior") for name in names]
+        failed = ", ".join(name for name, fine in zip(names, finite[i], strict=True) if not fine)
+        methods[i] = "pooled_prior"
+        reasons[i] = f"{failed} failed: {paths.failures.get(int(i), 'no finite forecast')}"
+    totals = stacked.sum(axis=2).T
+    finals = np.column_stack([refunds.net_path(origin.net, path, paths.kept)[:, 0] for path in stacked])
+    path = np.einsum("mnh,nm->nh", stacked, weights)
+    return _Mixed(path, (totals * weights).sum(axis=1), (finals * weights).sum(axis=1), methods, reasons)
+
+
+def _replayed_weights(blend: Blend, names: tuple[str, ...], origin: Origin) -> Floats:
+    weights = np.zeros((len(origin.days_to_show), len(names)))
+    weights[:, [names.index(name) for name in blend.names]] = blend.at(origin.days_to_show)
+    missing = [k for k, name in enumerate(names) if name not in blend.names]
+    if missing:
+        weights *= 1 - UNREPLAYED_PROPHET_WEIGHT
+        weights[:, missing] = UNREPLAYED_PROPHET_WEIGHT
+    return weights
+
+
+def _heaviest(names: tuple[str, ...], weights: Floats) -> str:
+    """Return such as "prophet_pooled 41%, shrinkage 33%", heaviest first, without what weighs under half a percent."""
+    order = np.argsort(-weights, kind="stable")
+    return ", ".join(f"{names[k]} {weights[k]:.0%}" for k in order if weights[k] >= 0.005)  # noqa: PLR2004
+
+
+def _method(origin: Origin, i: int, mixed: _Mixed) -> tuple[Method, str]:
+    if origin.history.concerts.status[i] == "cancelled":
+        return "cancelled", "cancelled: every ticket goes back"
+    if origin.days_to_show[i] == 0:
+        return "complete", "the show is on the as-of date: what is sold is final"
+    return mixed.methods[i], mixed.reasons[i]
+
+
+def _one_concert(model: _Model, origin: Origin, i: int, mixed: _Mixed, kept: Floats) -> outlook.ConcertForecast:
     concerts = origin.history.concerts
     days = int(origin.days_to_show[i])
     net, gross, capacity = float(origin.net[i]), float(origin.gross[i]), float(concerts.capacity[i])
@@ -223,9 +268,10 @@ def _one_concert(
     if days == 0:
         return outlook.complete_forecast(net, gross, capacity)
     return outlook.forecast_concert(
-        central[i, :days][::-1],
+        mixed.path[i, :days][::-1],
         kept[i, :days][::-1],
-        log_said=float(log_said[i]),
+        final=float(mixed.final[i]),
+        remaining=float(mixed.remaining[i]),
         net=net,
         gross=gross,
         capacity=capacity,

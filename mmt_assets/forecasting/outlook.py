@@ -1,5 +1,6 @@
 """From model paths and error scenarios to published numbers: bounds, quantiles, sell-out, status."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from statistics import NormalDist
 from typing import Literal
@@ -9,7 +10,7 @@ import pandas as pd
 
 from mmt_assets.forecasting import refunds
 from mmt_assets.forecasting.inputs import Floats, dates
-from mmt_assets.forecasting.intervals import ErrorPool, quantile, scenarios
+from mmt_assets.forecasting.intervals import ErrorPool, movement, quantiles, scenarios
 from mmt_assets.forecasting.replay import OFFSET
 
 StatusFlag = Literal[
@@ -29,6 +30,8 @@ sale has not begun; it began less than 3 days ago; nothing sold for 14 days wher
 to compare with; `pace_pct` at least 15, at most -15, or between."""
 
 LEVELS = (0.1, 0.5, 0.9)
+FINAL_LEVELS = tuple(k / 20 for k in range(1, 20))
+"""Levels at which the distribution of the net total is given."""
 LIKELY = 0.5
 NEW_DAYS = 3
 STALLED_DAYS = 14
@@ -48,13 +51,16 @@ class ConcertForecast:
     final: Floats
     final_gross_p50: float
     sell_out_probability: float
+    final_quantiles: Floats
+    """Net total at `FINAL_LEVELS`."""
 
 
 def forecast_concert(
     path: Floats,
     kept: Floats,
     *,
-    log_said: float,
+    final: float,
+    remaining: float,
     net: float,
     gross: float,
     capacity: float,
@@ -66,7 +72,8 @@ def forecast_concert(
     Args:
         path: Expected gross tickets per day ahead, first day first, shape (days,), days >= 1.
         kept: Share of the tickets held now that is kept to the end of each day, shape (days,).
-        log_said: log(remaining gross + 2) of the chosen model; the path is scaled to it.
+        final: Net tickets expected at the show, the capacity left out of account.
+        remaining: Gross tickets expected from now to the show; the path is scaled to them.
         net: Net tickets now.
         gross: Gross tickets now.
         capacity: NaN when unknown.
@@ -75,24 +82,21 @@ def forecast_concert(
     """
     days = len(path)
     limit = max(capacity, net) if np.isfinite(capacity) else np.inf
-    said = max(np.exp(min(log_said, 16.0)) - OFFSET, 0.0)
     shape = path / path.sum() if path.sum() > 0 else np.full(days, 1 / days)
     progress = np.cumsum(shape)
-    error, kept_error, mass = scenarios(pool, log_said, days)
-    remaining = np.maximum((said + OFFSET) * np.exp(np.clip(error, -8, 8)) - OFFSET, 0.0)
-    central = refunds.net_path(np.array([net]), (said * shape)[None, ::-1], kept[None, ::-1])[0, ::-1]
-    share = min(central[-1] / max(net + said, 1e-9), 1.0)
-    share = np.clip(share + kept_error * np.sqrt(share * (1 - share)), 0.0, 1.0)
-    wanted = share * (net + remaining)
-    final = np.array([quantile(np.minimum(wanted, limit), mass, level) for level in LEVELS])
+    unit = float(movement(np.array(remaining), np.array(final), np.array(net)))
+    error, gross_error, mass = scenarios(pool, np.log(unit), days)
+    wanted = np.maximum(final + unit * error, 0.0)
+    distribution = quantiles(np.minimum(wanted, limit), mass, FINAL_LEVELS)
+    finals = quantiles(np.minimum(wanted, limit), mass, LEVELS)
     probability = np.nan
     if np.isfinite(capacity):
         probability = 1.0 if net >= capacity else float(mass[wanted >= capacity].sum())
     # A full house sells again only what is refunded.
-    room = np.maximum(np.minimum(remaining, np.maximum(limit / np.maximum(share, 1e-6) - net, 0.0)), 0.0)
-    totals = np.array([quantile(room, mass, level) for level in LEVELS])
+    room = np.clip(remaining + unit * gross_error, 0.0, limit - net + max(net + remaining - final, 0.0))
+    totals = quantiles(room, mass, LEVELS)
     gross_path = gross + _spread_over_days(totals, progress, pool.growth)
-    net_path = _net_quantiles(gross_path - gross, net, kept, final, progress)
+    net_path = _net_quantiles(gross_path - gross, net, kept, finals, progress)
     net_path = np.sort(np.clip(net_path, 0.0, limit), axis=1)
     daily = _daily_quantiles(net_path, gross_path, gross, net, phi, limit)
     return ConcertForecast(
@@ -102,6 +106,7 @@ def forecast_concert(
         final=np.round(net_path[-1], DECIMALS),
         final_gross_p50=round(float(gross_path[-1, 1]), DECIMALS),
         sell_out_probability=probability,
+        final_quantiles=distribution,
     )
 
 
@@ -110,14 +115,16 @@ def cancelled_forecast(days: int, net: float, gross: float, capacity: float) -> 
     zero = np.zeros((days, 3))
     daily = zero.copy()
     daily[:1] = -net
-    return ConcertForecast(daily, zero, zero + gross, np.zeros(3), gross, np.nan if np.isnan(capacity) else 0.0)
+    none = np.zeros(len(FINAL_LEVELS))
+    return ConcertForecast(daily, zero, zero + gross, np.zeros(3), gross, np.nan if np.isnan(capacity) else 0.0, none)
 
 
 def complete_forecast(net: float, gross: float, capacity: float) -> ConcertForecast:
     """Return the forecast of a show on the as-of date: final is what is sold."""
     zero = np.zeros((0, 3))
     probability = np.nan if np.isnan(capacity) else float(net >= capacity)
-    return ConcertForecast(zero, zero, zero, np.full(3, net), gross, probability)
+    same = np.full(len(FINAL_LEVELS), net)
+    return ConcertForecast(zero, zero, zero, np.full(3, net), gross, probability, same)
 
 
 def _spread_over_days(totals: Floats, progress: Floats, growth: float) -> Floats:
@@ -199,6 +206,18 @@ def status_flag(
         if holds:
             return flag
     return "on_track"
+
+
+def quantiles_frame(concert_ids: Sequence[object], said: Sequence[Floats]) -> pd.DataFrame:
+    """Return the rows (concert_id, level, tickets) of several concerts' `final_quantiles`."""
+    count = len(FINAL_LEVELS)
+    return pd.DataFrame(
+        {
+            "concert_id": np.repeat(np.asarray(concert_ids, dtype=object), count),
+            "level": np.tile(FINAL_LEVELS, len(said)),
+            "tickets": np.concatenate(said) if len(said) else np.empty(0),
+        }
+    )
 
 
 def path_frame(concert_id: object, forecast: ConcertForecast, as_of: int) -> pd.DataFrame:

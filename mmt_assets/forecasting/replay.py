@@ -17,7 +17,7 @@ from mmt_assets.forecasting.prophet_component import prophet_path
 MIN_ORIGIN_GAP_DAYS = 7
 MAX_REPLAY_DAYS = 400
 MIN_FINISHED = 20
-MODELS = ("prior", "pickup", "pickup_additive", "shrinkage", "shrinkage_pickup")
+MODELS = ("prior", "shrinkage", "pickup_regression_log", "pickup_regression_linear")
 MAX_ROWS_PER_ORIGIN = 150
 OFFSET = 2.0
 """Tickets added before logs: `log(tickets + 2)` stays sane for nearly empty remainders."""
@@ -28,15 +28,17 @@ class Replay:
     """Forecasts of r (concert, past day) pairs whose concert has finished.
 
     Attributes:
-        names: The single models. log_remaining: log(remaining gross + 2) of each, shape (r, models).
+        names: The single models. remaining: gross tickets from then to the show as each said, shape (r, models).
+        finals: Net tickets at the show as each said, the capacity left out of account, shape (r, models).
         as_of, show, days_to_show, age: integer days. net, gross: as of that day.
         actual: Gross tickets sold from then to the show. sold_out: whether the concert sold out.
-        actual_kept: Net at the show / (net then + actual). expected_kept: what refund rates said.
+        actual_final: Net tickets at the show.
         half_error: Log error to the middle of the remaining days, level errors removed.
     """
 
     names: tuple[str, ...]
-    log_remaining: Floats
+    remaining: Floats
+    finals: Floats
     as_of: Ints
     show: Ints
     days_to_show: Ints
@@ -45,15 +47,9 @@ class Replay:
     gross: Floats
     actual: Floats
     sold_out: Floats
-    actual_kept: Floats
-    expected_kept: Floats
+    actual_final: Floats
     half_error: Floats
     shrinkage: tuple[float, float]
-
-    @property
-    def log_actual(self) -> Floats:
-        """Return log(actual remaining + 2)."""
-        return np.log(self.actual + OFFSET)
 
 
 @dataclass(frozen=True)
@@ -75,14 +71,13 @@ def model_paths(
 ) -> Paths:
     """Return the remaining path of every single model."""
     future, past, _ = components.prior_path(knowledge, origin, horizon)
+    logs, tickets = components.regression_paths(knowledge, origin, future, past)
     named = {
         "prior": future,
-        "pickup": components.pickup_path(knowledge, future),
-        "pickup_additive": components.additive_path(knowledge, future),
         "shrinkage": components.shrinkage_path(origin, future, past, *shrinkage),
+        "pickup_regression_log": logs,
+        "pickup_regression_linear": tickets,
     }
-    ratio = named["pickup"].sum(axis=1) / np.maximum(future.sum(axis=1), 1e-9)
-    named["shrinkage_pickup"] = named["shrinkage"] * np.sqrt(np.clip(ratio, 0.2, 5.0))[:, None]
     failures: dict[int, str] = {}
     if engine != "none":
         named["prophet_pooled"], failures = prophet_path(origin, future, past, engine, **prophet_options)  # pyright: ignore[reportArgumentType]
@@ -168,17 +163,16 @@ def _forecast_rows(
     horizon = int(origin.days_to_show.max())
     paths = model_paths(knowledge, origin, horizon, shrinkage, engine)
     named = {name: np.nan_to_num(path) for name, path in paths.named.items()}
-    totals = np.column_stack([path.sum(axis=1) for path in named.values()])
     actual = np.maximum(ended.gross - origin.gross, 0.0)
     central = named["shrinkage"]
-    kept_path = refunds.net_path(origin.net, central, paths.kept)[:, 0]
     window = min(horizon, ended.history.sold.shape[1])
     ahead = np.arange(horizon)[None, :] < origin.days_to_show[:, None]
     late = np.arange(horizon)[None, :] >= (origin.days_to_show // 2)[:, None]
     seen = (ended.history.sold[:, :window] * (late & ahead)[:, :window]).sum(axis=1)
     said = (central * late).sum(axis=1) * (actual + OFFSET) / (central.sum(axis=1) + OFFSET)
     return {
-        "log_remaining": np.log(totals + OFFSET),
+        "remaining": np.column_stack([path.sum(axis=1) for path in named.values()]),
+        "finals": np.column_stack([refunds.net_path(origin.net, path, paths.kept)[:, 0] for path in named.values()]),
         "as_of": np.full(len(actual), day),
         "show": origin.history.concerts.show,
         "days_to_show": origin.days_to_show,
@@ -187,7 +181,6 @@ def _forecast_rows(
         "gross": origin.gross,
         "actual": actual,
         "sold_out": ended.sold_out.astype(np.float64),
-        "actual_kept": np.minimum(ended.net / np.maximum(origin.net + actual, 1.0), 1.0),
-        "expected_kept": kept_path / np.maximum(origin.net + central.sum(axis=1), 1.0),
+        "actual_final": ended.net,
         "half_error": np.log(seen + OFFSET) - np.log(said + OFFSET),
     }

@@ -7,14 +7,15 @@ import time
 import warnings
 from abc import ABC, abstractmethod
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
-from typing import Any
+from typing import IO, Any, cast
 
 import dagster as dg
 from dagster._core.pipes.context import PipesMessageHandler
 from dagster_pipes import PipesMessage, PipesParams
 
+from mmt_assets.warehouse import WarehouseBusyError
 from mmt_assets.worker.job import WorkerJob
 
 _GRACE_SECONDS = 10.0
@@ -62,8 +63,10 @@ class RemoteExceptionReader(dg.PipesMessageReader):
         return self._reader.no_messages_debug_text()
 
 
-def remote_failure(exception: dict[str, Any]) -> dg.Failure:
-    """A step failure that shows the worker's own traceback."""
+def remote_failure(exception: dict[str, Any]) -> dg.Failure | WarehouseBusyError:
+    """A step failure that shows the worker's own traceback; a busy warehouse stays one, because it is retried."""
+    if exception.get("name") == WarehouseBusyError.__name__:
+        return WarehouseBusyError(str(exception.get("message")).strip())
     traceback = "".join(exception.get("stack") or []) + f"{exception.get('name')}: {exception.get('message')}"
     return dg.Failure(
         f"the worker failed: {exception.get('name')}: {str(exception.get('message')).strip()}",
@@ -80,7 +83,8 @@ class ComputeResource(dg.ConfigurableResource, ABC):
         """Do the job; log lines and progress reach the run's log while it works.
 
         Raises:
-            dagster.Failure: The worker raised (with its traceback), died or took too long.
+            dagster.Failure: The worker raised (with its traceback), died or took too long, or the run was ended.
+            WarehouseBusyError: Another process held the warehouse.
         """
 
 
@@ -89,9 +93,11 @@ class LocalProcess(ComputeResource):
 
     Attributes:
         timeout_seconds: Longest time that the worker may take.
+        heartbeat_seconds: How often the run says, in its log and to the worker, that it is at work.
     """
 
     timeout_seconds: float = 6 * 3600.0
+    heartbeat_seconds: float = 60.0
 
     def run(self, context: dg.AssetExecutionContext, job: WorkerJob) -> Outcome:
         """Do the job in a subprocess, see `ComputeResource.run`."""
@@ -105,7 +111,7 @@ class LocalProcess(ComputeResource):
             message_reader=reader,
             extras={"job": job.model_dump(mode="json")},
         ) as session:
-            code = self._run_process(session.get_bootstrap_env_vars())
+            code = self._run_process(context, session.get_bootstrap_env_vars())
         if reader.exception:
             raise remote_failure(reader.exception)
         if code != 0:
@@ -113,23 +119,47 @@ class LocalProcess(ComputeResource):
         results = session.get_results(implicit_materializations=False)
         return Outcome(results, session.get_custom_messages(), time.monotonic() - started)
 
-    def _run_process(self, pipes_environment: Mapping[str, str]) -> int:
+    def _run_process(self, context: dg.AssetExecutionContext, pipes_environment: Mapping[str, str]) -> int:
         bootstrap = [f"{name}={value}" for name, value in pipes_environment.items()]
+        module = [sys.executable, "-m", "mmt_assets.worker", f"--heartbeat-seconds={self.heartbeat_seconds}"]
         # The worker watches its stdin: when this process dies, however it dies, the pipe closes and the worker ends.
         # A session of its own keeps Ctrl-C for this process, and lets the worker end together with its children.
         with subprocess.Popen(  # noqa: S603 - our own module
-            ["/usr/bin/env", *bootstrap, sys.executable, "-m", "mmt_assets.worker", "--with-parent"],
+            ["/usr/bin/env", *bootstrap, *module],
             stdin=subprocess.PIPE,
+            bufsize=0,
             start_new_session=True,
         ) as process:
             try:
-                return process.wait(self.timeout_seconds)
-            except subprocess.TimeoutExpired:
-                raise dg.Failure(
-                    f"the worker took longer than {self.timeout_seconds:g} s (MMT_WORKER_TIMEOUT_SECONDS)"
-                ) from None
+                return self._wait(context, process)
             finally:
                 _end(process)
+
+    def _wait(self, context: dg.AssetExecutionContext, process: subprocess.Popen[bytes]) -> int:
+        """Wait for the worker's exit code, with a heartbeat now and then."""
+        started = time.monotonic()
+        while (left := self.timeout_seconds - (time.monotonic() - started)) > 0:
+            try:
+                return process.wait(min(left, self.heartbeat_seconds))
+            except subprocess.TimeoutExpired:
+                send_heartbeat(context, process, time.monotonic() - started)
+        raise dg.Failure(f"the worker took longer than {self.timeout_seconds:g} s (MMT_WORKER_TIMEOUT_SECONDS)")
+
+
+def send_heartbeat(context: dg.AssetExecutionContext, process: subprocess.Popen[bytes], seconds: float) -> None:
+    """Say in the run's log and to the worker that the run is at work.
+
+    Raises:
+        dagster.Failure: Dagster says that the run has ended, so nobody waits for the worker any more.
+    """
+    run = context.instance.get_run_by_id(context.run.run_id)
+    if run is None or run.is_finished:
+        ended = run.status.value.lower() if run else "deleted"
+        raise dg.Failure(f"run {context.run.run_id} was ended from outside ({ended}): the worker is stopped")
+    context.instance.report_engine_event(f"The worker has been at work for {seconds:.0f} s", run)
+    # A worker that has just ended has closed the pipe; its exit code is read next.
+    with suppress(BrokenPipeError):
+        cast("IO[bytes]", process.stdin).write(b".")
 
 
 def _end(process: subprocess.Popen[bytes]) -> None:

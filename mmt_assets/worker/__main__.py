@@ -1,22 +1,14 @@
 """Entry point: `python -m mmt_assets.worker`, with the job in the Pipes context."""
 
+import argparse
 import logging
 import os
-import signal
 import sys
-import threading
 
 from dagster_pipes import open_dagster_pipes
 
 from mmt_assets.worker.job import WorkerJob
-
-
-def _end_with_parent() -> None:
-    """Kill this process and its children as soon as the run that started it is gone."""
-    # Unbuffered: a thread inside sys.stdin would keep the interpreter from shutting down.
-    while os.read(0, 1024):
-        pass
-    os.killpg(0, signal.SIGKILL)
+from mmt_assets.worker.link import RunLink
 
 
 def main() -> None:
@@ -24,13 +16,17 @@ def main() -> None:
     # Prophet's solver announces every fit.
     logging.getLogger("cmdstanpy").setLevel(logging.WARNING)
     logging.getLogger("prophet").setLevel(logging.WARNING)
-    if "--with-parent" in sys.argv:
-        threading.Thread(target=_end_with_parent, daemon=True).start()
+    parser = argparse.ArgumentParser(prog="python -m mmt_assets.worker")
+    parser.add_argument("--heartbeat-seconds", type=float, help="stdin is a pipe of heartbeats from the run")
+    heartbeat_seconds = parser.parse_args().heartbeat_seconds
+    link = RunLink(heartbeat_seconds) if heartbeat_seconds else None
+    if link:
+        link.watch()
     with open_dagster_pipes() as pipes:
         # Inside the session, so that a broken environment is reported to the run as well.
         from mmt_assets.worker.work import run_job  # noqa: PLC0415
 
-        run_job(WorkerJob.model_validate(pipes.extras["job"]), pipes)
+        run_job(WorkerJob.model_validate(pipes.extras["job"]), pipes, link)
 
 
 if __name__ == "__main__":

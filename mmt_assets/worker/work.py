@@ -28,16 +28,23 @@ from mmt_assets.warehouse import (
 )
 from mmt_assets.worker.exports import export_frame
 from mmt_assets.worker.job import WorkerJob
+from mmt_assets.worker.link import UNLINKED, RunLink
 from mmt_assets.worker.tables import ForecastTables, build_tables
 
 _PROGRESS_SECONDS = 2.0
 _ACTIVE = ("announced", "on_sale")
 
 
-def run_job(job: WorkerJob, pipes: PipesContext) -> None:
+def run_job(job: WorkerJob, pipes: PipesContext, link: RunLink | None = None) -> None:
     """Make the job's forecasts and report what was written.
 
+    Args:
+        job: What to do.
+        pipes: Where to report.
+        link: Link to the run, where there is one: it must be current when the tables are written.
+
     Raises:
+        mmt_assets.worker.link.RunNotCurrentError: The run may have been replaced; nothing was written.
         mmt_assets.warehouse.WarehouseError: The warehouse is busy, refuses a stale run or a row.
     """
     seconds = _Stopwatch()
@@ -60,7 +67,7 @@ def run_job(job: WorkerJob, pipes: PipesContext) -> None:
         tables.append(_with_provenance(job, known, day, result))
     seconds.lap("fit")
 
-    _write(job, tables, pipes, seconds)
+    _write(job, tables, pipes, seconds, link or UNLINKED)
 
 
 def read_inputs(session: Session, as_of: date, timezone_name: str) -> ForecastInputs:
@@ -115,7 +122,9 @@ def _progress(pipes: PipesContext, what: str) -> Callable[[int, int], None]:
     return report
 
 
-def _write(job: WorkerJob, tables: list[ForecastTables], pipes: PipesContext, seconds: "_Stopwatch") -> None:
+def _write(
+    job: WorkerJob, tables: list[ForecastTables], pipes: PipesContext, seconds: "_Stopwatch", link: RunLink
+) -> None:
     live = [table for table in tables if table.as_of == job.live_date or job.concert_id]
     writes: list[Write] = []
     if not job.concert_id:
@@ -129,6 +138,8 @@ def _write(job: WorkerJob, tables: list[ForecastTables], pipes: PipesContext, se
         if table.as_of == job.live_date:
             writes.append(InsertMissing(PUBLISHED_OUTLOOK, table.concert_outlook))
     with job.warehouse.connect().open() as session:
+        # After the wait for the file, which may have been long.
+        link.require_current()
         results = session.write(writes, fence=job.fence)
         current = session.query(Statement("SELECT * FROM forecasts.concert_forecast")) if live else None
     skipped = {concert for result in results for concert in result.skipped}

@@ -1,0 +1,307 @@
+"""What the pipeline costs beside the work in it: python -m benchmarks.pipeline --json.
+
+One simulated source (arrays of random orders, not the sample world, so that its size is an option), one project folder
+with Dagster's real storage, and three measurements in processes of their own:
+
+- backfill: raw and features for all days in one run, against the same run with empty asset bodies (Dagster's floor) and
+  against hand-written DuckDB SQL that makes the same tables without Dagster, checks, fences or rejected rows;
+- daily: one day's whole run, against the forecast library alone on the same inputs;
+- on demand: `python -m mmt_assets forecast CONCERT`, from the keystroke to the prompt.
+"""
+
+import argparse
+import json
+import os
+import re
+import resource
+import shutil
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Callable, Mapping
+from concurrent.futures import ProcessPoolExecutor
+from datetime import date, timedelta
+from multiprocessing import get_context
+from pathlib import Path
+from typing import Any
+
+import dagster as dg
+import duckdb
+import numpy as np
+import pandas as pd
+
+from mmt_assets.build import build_definitions
+from mmt_assets.cli.instance import open_instance
+from mmt_assets.forecasting import ForecastOptions, forecast
+from mmt_assets.jobs import DAILY_JOB
+from mmt_assets.settings import Settings
+from mmt_assets.warehouse import DuckDBWarehouse
+from mmt_assets.worker.work import read_inputs
+
+LAST = date(2026, 6, 30)
+_ROOT = Path(__file__).parents[1]
+_ON_SALE_DAYS = 60
+_REFUNDED_SHARE = 0.05
+_DAY = 86_400
+# The same tables for the same days, straight from the files.
+_BARE_SQL = (
+    """CREATE TABLE orders AS SELECT order_id, concert_id, ordered_at,
+       (ordered_at AT TIME ZONE 'UTC')::DATE AS order_date, quantity, unit_price::DECIMAL(38, 9) AS unit_price,
+       currency, status, status_at
+       FROM '{source}/ticket_orders.parquet'
+       QUALIFY ROW_NUMBER() OVER (PARTITION BY order_id ORDER BY ordered_at) = 1""",
+    """CREATE TABLE refunds AS SELECT order_id, concert_id, (status_at AT TIME ZONE 'UTC')::DATE AS refund_date,
+       quantity, unit_price, currency FROM orders WHERE status = 'refunded'""",
+    """CREATE TABLE makes AS SELECT sha256('key' || fan_id) AS fan_hash, artist, city, country, made_at,
+       (made_at AT TIME ZONE 'UTC')::DATE AS make_date FROM '{source}/makes.parquet'""",
+    """CREATE TABLE concert_sales AS SELECT concert_id, day, SUM(orders) AS orders_count, SUM(sold) AS tickets_sold,
+       SUM(refunded) AS tickets_refunded, SUM(sold) - SUM(refunded) AS tickets_net, SUM(revenue) AS gross_revenue
+       FROM (SELECT concert_id, order_date AS day, 1 AS orders, quantity AS sold, 0 AS refunded,
+             quantity * unit_price AS revenue FROM orders
+             UNION ALL SELECT concert_id, refund_date, 0, 0, quantity, 0 FROM refunds) GROUP BY 1, 2""",
+    """CREATE TABLE city_demand AS WITH first_makes AS (SELECT *, ROW_NUMBER() OVER (
+       PARTITION BY fan_hash, artist, country, city ORDER BY made_at) AS number FROM makes)
+       SELECT artist, country, city, make_date, COUNT(*) AS makes_count, COUNT_IF(number = 1) AS new_fans_count
+       FROM first_makes GROUP BY 1, 2, 3, 4""",
+)
+
+
+def write_source(directory: Path, *, days: int, concerts: int) -> None:
+    """Random orders: `concerts` that are ahead on the last day and half as many finished ones before."""
+    random = np.random.default_rng(7)
+    directory.mkdir(parents=True)
+    first, total = pd.Timestamp(LAST) - pd.Timedelta(days=days - 1), concerts + concerts // 2
+    ahead = np.arange(total) < concerts
+    to_show = np.where(ahead, random.integers(1, 45, total), -random.integers(1, max(days - 75, 2), total))
+    # Days since the first one.
+    show = days - 1 + to_show
+    on_sale = np.maximum(show - _ON_SALE_DAYS, 0)
+    length = np.maximum(np.minimum(show, days) - on_sale, 1)
+
+    def instant(seconds: np.ndarray) -> pd.DatetimeIndex:
+        return first + pd.to_timedelta(seconds, unit="s")
+
+    names = np.array([f"concert-{number:05d}" for number in range(total)])
+    frame = pd.DataFrame(
+        {"concert_id": names, "on_sale_at": instant(on_sale * _DAY), "show_at": instant(show * _DAY + 72_000)}
+    )
+    places = {"city": "Berlin", "country": "Germany", "venue": None, "status_at": None, "timezone": None}
+    artists = np.array([f"artist {number % 50}" for number in range(total)])
+    frame = frame.assign(artist=artists, capacity=2000, status="on_sale", **places)
+    frame.to_parquet(directory / "concerts.parquet")
+
+    counts = random.poisson(3 * length)
+    concert = np.repeat(np.arange(total), counts)
+    ordered = (on_sale[concert] * _DAY + random.random(len(concert)) * length[concert] * _DAY).astype(int)
+    refunded = random.random(len(concert)) < _REFUNDED_SHARE
+    pd.DataFrame(
+        {
+            "order_id": [f"order-{number}" for number in range(len(concert))],
+            "concert_id": names[concert],
+            "ordered_at": instant(ordered),
+            "quantity": random.integers(1, 5, len(concert)),
+            "unit_price": "50.00",
+            "currency": "EUR",
+            "status": np.where(refunded, "refunded", "paid"),
+            "status_at": instant(ordered + 129_600).where(refunded),
+        }
+    ).to_parquet(directory / "ticket_orders.parquet")
+    makes = 100 * days
+    made = instant((random.random(makes) * days * _DAY).astype(int))
+    fans = [f"fan-{number}" for number in random.integers(0, makes // 2, makes)]
+    place = {"artist": random.choice(artists, makes), "city": "Berlin", "country": "Germany"}
+    pd.DataFrame({"fan_id": fans, **place, "made_at": made}).to_parquet(directory / "makes.parquet")
+
+
+def empty_bodies(definitions: dg.Definitions) -> dg.Definitions:
+    """The same assets, checks and partitions, with bodies that do nothing."""
+
+    def empty(original: dg.AssetsDefinition) -> dg.AssetsDefinition:
+        specs, checks = list(original.specs), list(original.check_specs)
+
+        @dg.multi_asset(
+            name=original.op.name,
+            specs=specs,
+            check_specs=checks,
+            partitions_def=original.partitions_def,
+            backfill_policy=original.backfill_policy,
+        )
+        def body() -> Any:
+            for spec in specs:
+                yield dg.MaterializeResult(asset_key=spec.key)
+            for check in checks:
+                yield dg.AssetCheckResult(check_name=check.name, asset_key=check.asset_key, passed=True)
+
+        return body
+
+    assets = [empty(asset) for asset in definitions.assets or [] if isinstance(asset, dg.AssetsDefinition)]
+    return dg.Definitions(assets=assets, jobs=list(definitions.jobs or []), executor=dg.in_process_executor)
+
+
+def run_days(variables: Mapping[str, str], first: date, last: date, groups: tuple[str, ...], empty: bool) -> dict:
+    """One run of the daily job, or of some of its groups; seconds and the peak memory of this process."""
+    os.environ.update(variables)
+    definitions = build_definitions(Settings.from_env())
+    job = (empty_bodies(definitions) if empty else definitions).resolve_job_def(DAILY_JOB)
+    with open_instance() as instance:
+        started, worked = time.perf_counter(), time.process_time()
+        result = job.execute_in_process(
+            instance=instance,
+            asset_selection=[key for key in job.asset_layer.executable_asset_keys if key.path[0] in groups],
+            tags={
+                "dagster/asset_partition_range_start": first.isoformat(),
+                "dagster/asset_partition_range_end": last.isoformat(),
+            },
+            run_config={"loggers": {"console": {"config": {"log_level": "CRITICAL"}}}},
+        )
+        seconds, cpu = time.perf_counter() - started, time.process_time() - worked
+    if not result.success:
+        raise RuntimeError("the run failed")
+    return {
+        "seconds": seconds,
+        "cpu_seconds": cpu,
+        "peak_mb": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024,
+    }
+
+
+def run_bare_sql(folder: Path, days: tuple[date, date]) -> dict[str, float]:
+    """The backfill's tables by hand-written SQL; refunds after the last day are left out as the pipeline does."""
+    (folder / "bare.duckdb").unlink(missing_ok=True)
+    started, worked = time.perf_counter(), time.process_time()
+    with duckdb.connect(str(folder / "bare.duckdb")) as connection:
+        connection.execute("SET TimeZone = 'UTC'")
+        for statement in _BARE_SQL:
+            connection.execute(statement.format(source=folder / "source"))
+        seconds, cpu = time.perf_counter() - started, time.process_time() - worked
+        [(sold,)] = connection.execute(
+            "SELECT SUM(tickets_sold) FROM concert_sales WHERE day BETWEEN ? AND ?", days
+        ).fetchall()
+    return {"seconds": seconds, "cpu_seconds": cpu, "sold": float(sold)}
+
+
+def run_bare_library(variables: Mapping[str, str], day: date) -> dict[str, float]:
+    """The forecast library on the day's inputs, compiled and warm."""
+    settings = Settings.from_env(variables)
+    with DuckDBWarehouse(settings.warehouse_path).open(read_only=True) as session:
+        inputs = read_inputs(session, day, settings.timezone)
+    options = ForecastOptions(processes=settings.worker_processes)
+    forecast(inputs, day, options=options, concert_ids=list(inputs.concerts["concert_id"].iloc[:2]))
+    started = time.perf_counter()
+    made = forecast(inputs, day, options=options)
+    return {"seconds": time.perf_counter() - started, "concerts": float(len(made.outlook))}
+
+
+def run_on_demand(folder: Path, variables: Mapping[str, str], concert_id: str) -> dict[str, float]:
+    """The command line's forecast of one concert, by its own account of the parts."""
+    started = time.perf_counter()
+    done = subprocess.run(
+        [sys.executable, "-m", "mmt_assets", "forecast", concert_id],
+        cwd=folder,
+        env={**os.environ, **variables},
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    total = time.perf_counter() - started
+    told = " ".join(done.stdout[done.stdout.rindex("seconds:") :].split())
+    part = {name: float(value) for name, value in re.findall(r"(\w+) ([\d.]+)", told)}
+    inside = sum(part[name] for name in ("read", "fit", "write", "export"))
+    return {
+        "total_s": total,
+        "launch_s": total - part["worker"],
+        "worker_start_s": part["worker"] - inside,
+        "read_s": part["read"],
+        "fit_s": part["fit"],
+        "write_s": part["write"] + part["export"],
+    }
+
+
+def in_own_process(work: Callable[..., Any], *arguments: Any) -> Any:
+    """Memory and caches of one measurement do not reach the next."""
+    with ProcessPoolExecutor(1, mp_context=get_context("spawn")) as pool:
+        return pool.submit(work, *arguments).result()
+
+
+def _project(folder: Path, name: str, first: date) -> dict[str, str]:
+    """A new project folder over the source, as variables."""
+    home = folder / name
+    home.mkdir()
+    shutil.copy(_ROOT / "dagster.yaml", home)
+    return {
+        "DAGSTER_HOME": str(home),
+        "MMT_SOURCE": str(folder / "source"),
+        "MMT_HOME": str(home / ".mmt"),
+        "MMT_TIMEZONE": "UTC",
+        "MMT_FIRST_DAY": first.isoformat(),
+        "MMT_LAST_DAY": LAST.isoformat(),
+        "MMT_MAX_CONCERT_EVENTS": "0",
+    }
+
+
+def measure(folder: Path, *, days: int, concerts: int, repeats: int) -> dict[str, dict[str, float]]:
+    """All three measurements in new project folders; of the backfill's repetitions the fastest counts."""
+    write_source(folder / "source", days=days + 1, concerts=concerts)
+    first, backfilled = LAST - timedelta(days=days), LAST - timedelta(days=1)
+    history, everything = ("raw", "features"), ("raw", "features", "forecasts")
+    floors, backfills, bares = list[dict](), list[dict](), list[dict]()
+    projects = [[_project(folder, f"{name}{number}", first) for name in ("empty", "real")] for number in range(repeats)]
+    for empty, real in projects:
+        # In turn, so that a busy machine slows all of them.
+        floors.append(in_own_process(run_days, empty, first, backfilled, history, True))
+        backfills.append(in_own_process(run_days, real, first, backfilled, history, False))
+        bares.append(in_own_process(run_bare_sql, folder, (first, backfilled)))
+    empty, real = projects[-1]
+    floor, backfill, bare = (min(runs, key=lambda run: run["seconds"]) for runs in (floors, backfills, bares))
+    with duckdb.connect(str(Path(real["MMT_HOME"]) / "warehouse.duckdb"), read_only=True) as connection:
+        [(sold,)] = connection.execute("SELECT SUM(tickets_sold) FROM features.concert_sales").fetchall()
+    if float(sold) != bare["sold"]:
+        raise RuntimeError(f"the pipeline counts {sold} tickets, the hand-written SQL {bare['sold']}")
+
+    daily_floor = in_own_process(run_days, empty, LAST, LAST, everything, True)
+    daily = in_own_process(run_days, real, LAST, LAST, everything, False)
+    library = in_own_process(run_bare_library, real, LAST)
+    on_demand = run_on_demand(folder, real, "concert-00000")
+    return {
+        "on_demand": on_demand,
+        "backfill": {
+            "days": days,
+            "seconds": backfill["seconds"],
+            "dagster_floor_seconds": floor["seconds"],
+            "bare_sql_seconds": bare["seconds"],
+            "ratio": (backfill["seconds"] - floor["seconds"]) / bare["seconds"],
+            # The same in processor time, which a machine that others use as well distorts less.
+            "cpu_ratio": (backfill["cpu_seconds"] - floor["cpu_seconds"]) / bare["cpu_seconds"],
+            "peak_mb": backfill["peak_mb"],
+        },
+        "daily": {
+            "concerts": library["concerts"],
+            "seconds": daily["seconds"],
+            "dagster_floor_seconds": daily_floor["seconds"],
+            "bare_library_seconds": library["seconds"],
+            "ratio": (daily["seconds"] - daily_floor["seconds"]) / library["seconds"],
+        },
+    }
+
+
+def main() -> None:
+    """Measure and print; with --json the last line is the figures."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--days", type=int, default=400, help="days of the backfill")
+    parser.add_argument("--concerts", type=int, default=1000, help="concerts ahead on the day of the daily run")
+    parser.add_argument("--repeats", type=int, default=3, help="repetitions of the backfill; the fastest counts")
+    parser.add_argument("--json", action="store_true", help="print the figures as JSON in the last line")
+    given = parser.parse_args()
+    with tempfile.TemporaryDirectory() as folder:
+        figures = measure(Path(folder), days=given.days, concerts=given.concerts, repeats=given.repeats)
+    rounded = {name: {key: round(value, 3) for key, value in part.items()} for name, part in figures.items()}
+    for name, part in rounded.items():
+        print(name)
+        for key, value in part.items():
+            print(f"  {key:<24}{value:>12,.3f}")
+    if given.json:
+        print(json.dumps(rounded))
+
+
+if __name__ == "__main__":
+    main()
