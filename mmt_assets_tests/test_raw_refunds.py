@@ -85,3 +85,15 @@ def test_refunds_of_refused_orders_are_not_refunds(new_pipeline: "PipelineFactor
     pipeline.load("2026-01-02", assets=REFUNDS)
     assert pipeline.table(TICKET_REFUNDS) == []
     assert pipeline.table(UNDATED_REFUNDS) == []
+
+
+def test_tables_that_are_written_along_are_recorded_as_materialised(pipeline: "Pipeline") -> None:
+    pipeline.put(ticket_orders=[pipeline.order(status="refunded"), pipeline.order("bad", quantity=0)])
+    run = pipeline.load("2026-01-02", assets=["raw/concerts", "raw/ticket_orders", "raw/ticket_refunds"])
+    assert pipeline.metadata(run, "raw/undated_refunds")["rows_added"] == 1
+    recorded = [
+        (event.materialization.metadata["source_table"].value, event.materialization.metadata["rejected_rows"].value)
+        for event in run.get_asset_materialization_events()
+        if event.materialization.asset_key.path[-1] == "rejected_rows"
+    ]
+    assert sorted(recorded) == [("concerts", 0), ("ticket_orders", 1), ("ticket_refunds", 0)]

@@ -223,6 +223,13 @@ def load_results(session: DuckDBSession, load: RawLoad) -> Iterator[dg.Materiali
             f"{load.settings.partitions_start()} and are not loaded (MMT_FIRST_DAY)"
         )
     accepted = table.rows if load.accepted is None else load.accepted
+    load.context.log_event(
+        dg.AssetMaterialization(
+            asset_key(REJECTED_ROWS),
+            description=f"Written with {load.contract.table}",
+            metadata={"source_table": load.contract.name, "rejected_rows": rejections.total},
+        )
+    )
     yield dg.MaterializeResult(
         asset_key=asset_key(load.contract),
         metadata={

@@ -53,7 +53,8 @@ def verdict(outlook: "pd.Series[Any]") -> str:
     return (
         f"{outlook['artist']} in {outlook['city']}, {int(outlook['days_to_show'])} days to the show: "
         f"{int(outlook['sold']):,}{capacity} sold, {outlook['final_p50']:,.0f} expected "
-        f"({outlook['final_p10']:,.0f} to {outlook['final_p90']:,.0f}){chance}{ahead}. {outlook['status_flag']}."
+        f"({outlook['final_p10']:,.0f} to {outlook['final_p90']:,.0f}){chance}{ahead}. "
+        f"Status: {str(outlook['status_flag']).replace('_', ' ')}."
     )
 
 

@@ -152,6 +152,8 @@ def _ticket_refunds(settings: Settings) -> dg.AssetsDefinition:
             load = RawLoad.of_days(
                 context, settings, session, days, TICKET_REFUNDS, "ticket_orders", "refunds", also=[newly_seen]
             )
+            recorded = {"rows_added": load.results[-1].added}
+            context.log_event(dg.AssetMaterialization(asset_key(UNDATED_REFUNDS), metadata=recorded))
             yield undated_refunds_result(session, days)
             yield from load_results(session, load)
 
