@@ -6,7 +6,7 @@ from datetime import date, timedelta
 import numpy as np
 import pandas as pd
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
 from mmt_assets.forecasting.inputs import ForecastInputs, ForecastOptions, ForecastResult
@@ -96,7 +96,8 @@ def check_bounds(result: ForecastResult) -> None:
     assert (paths["sales_date"] > pd.Timestamp(AS_OF)).all()
 
 
-@settings(max_examples=12, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+@settings(max_examples=12, deadline=None, derandomize=True, suppress_health_check=[HealthCheck.too_slow])
+@example(seed=1647, finished=60, refunds=0.02)
 @given(seed=st.integers(0, 10_000), finished=st.sampled_from([0, 1, 7, 60]), refunds=st.sampled_from([0.0, 0.02, 0.3]))
 def test_bounds_hold_in_random_worlds(seed: int, finished: int, refunds: float) -> None:
     check_bounds(forecast(world(seed, finished, 6, refunds), AS_OF, options=OPTIONS))

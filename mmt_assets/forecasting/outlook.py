@@ -91,7 +91,8 @@ def forecast_concert(
     finals = quantiles(np.minimum(wanted, limit), mass, LEVELS)
     probability = np.nan
     if np.isfinite(capacity):
-        probability = 1.0 if net >= capacity else float(mass[wanted >= capacity].sum())
+        # The masses add up to one, give or take a rounding.
+        probability = 1.0 if net >= capacity else min(1.0, float(mass[wanted >= capacity].sum()))
     # A full house sells again only what is refunded.
     room = np.clip(remaining + unit * gross_error, 0.0, limit - net + max(net + remaining - final, 0.0))
     totals = quantiles(room, mass, LEVELS)
