@@ -23,8 +23,8 @@ from mmt_assets.settings import Settings
 
 # The day that a chunk of missing days leads up to.
 CATCH_UP_TAG = "mmt/catch_up_to"
-_HISTORY = [asset_key(contract) for contract in (TICKET_ORDERS, TICKET_REFUNDS, MAKES, *FEATURE_TABLES)]
-_FORECASTS = [asset_key(contract) for contract in (TICKET_SALES, CONCERT_OUTLOOK, BOOKING_CURVES)]
+HISTORY = [asset_key(contract) for contract in (TICKET_ORDERS, TICKET_REFUNDS, MAKES, *FEATURE_TABLES)]
+FORECASTS = [asset_key(contract) for contract in (TICKET_SALES, CONCERT_OUTLOOK, BOOKING_CURVES)]
 UNFINISHED = [
     dg.DagsterRunStatus.QUEUED,
     dg.DagsterRunStatus.NOT_STARTED,
@@ -58,12 +58,12 @@ def daily_run_request(
         return dg.SkipReason(f"run {under_way.run_id} for {text} is {under_way.status.value.lower()}")
     if not rerun and (made := successful_run(instance, text)):
         return dg.SkipReason(f"{text} was made by run {made.run_id}")
-    history_first = min(missing_days(instance, _HISTORY, settings.partitions_start(), day), default=None)
+    history_first = min(missing_days(instance, HISTORY, settings.partitions_start(), day), default=None)
     forecast_first = _first_day_to_forecast(instance, day)
     if history_first and history_first < forecast_first:
         longest = history_first + timedelta(days=settings.max_partitions_per_run - 1)
         last = min(forecast_first - timedelta(days=1), longest)
-        return _request(history_first, last, {CATCH_UP_TAG: text}, [asset_key(CONCERTS), *_HISTORY])
+        return _request(history_first, last, {CATCH_UP_TAG: text}, [asset_key(CONCERTS), *HISTORY])
     if forecast_first > day:
         return (
             _request(day, day, {AS_OF_TAG: text, RERUN_TAG: "true"})
@@ -87,7 +87,7 @@ def _run_under_way(instance: dg.DagsterInstance, day: str) -> dg.DagsterRun | No
 
 def _first_day_to_forecast(instance: dg.DagsterInstance, day: date) -> date:
     """The day after the latest one that has all forecast tables; `day` before the first forecast ever."""
-    complete = set[date].intersection(*(materialized_days(instance, asset) for asset in _FORECASTS))
+    complete = set[date].intersection(*(materialized_days(instance, asset) for asset in FORECASTS))
     return max(complete) + timedelta(days=1) if complete else day
 
 

@@ -18,23 +18,13 @@ from mmt_assets.assets.run_once import limit_daily_pool
 from mmt_assets.cli.instance import open_instance
 from mmt_assets.cli.runs import failure_reason, run_job
 from mmt_assets.cli.terminal import console
-from mmt_assets.contracts import (
-    BOOKING_CURVES,
-    CONCERT_OUTLOOK,
-    CONCERTS,
-    FEATURE_TABLES,
-    MAKES,
-    TICKET_ORDERS,
-    TICKET_REFUNDS,
-    TICKET_SALES,
-)
+from mmt_assets.contracts import CONCERTS, FEATURE_TABLES
+from mmt_assets.daily import FORECASTS, HISTORY
 from mmt_assets.jobs import DAILY_JOB
 from mmt_assets.sample.writer import default_first_day
 from mmt_assets.settings import DEMO_SETTINGS, Settings, dagster_home
 from mmt_assets.warehouse import DuckDBWarehouse, Statement
 
-_HISTORY = [asset_key(c) for c in (CONCERTS, TICKET_ORDERS, TICKET_REFUNDS, MAKES, *FEATURE_TABLES)]
-_FORECASTS = [asset_key(contract) for contract in (TICKET_SALES, CONCERT_OUTLOOK, BOOKING_CURVES)]
 _FEATURES = [asset_key(contract) for contract in FEATURE_TABLES]
 
 
@@ -55,9 +45,9 @@ def run_demo(source: str, as_of: date | None) -> None:
         done = last_day_with_history(instance, _FEATURES, settings)
         first = min(done + timedelta(days=1), last_day) if done else settings.partitions_start()
         console.rule(f"1 of 2: raw and features, {first} to {last_day}")
-        _run(instance, settings, (first, last_day), _HISTORY)
+        _run(instance, settings, (first, last_day), [asset_key(CONCERTS), *HISTORY])
         console.rule(f"2 of 2: forecasts as of {last_day}")
-        _run(instance, settings, (last_day, last_day), _FORECASTS)
+        _run(instance, settings, (last_day, last_day), FORECASTS)
     _print_outlook(settings, last_day)
     console.print(f"Everything took {time.monotonic() - started:.0f} s.", style="dim")
 

@@ -8,6 +8,7 @@ import pandas as pd
 
 from mmt_assets.assets.catalog import asset_key
 from mmt_assets.contracts import CONCERT_SALES
+from mmt_assets.daily import UNFINISHED
 from mmt_assets.jobs import CONCERT_JOB
 from mmt_assets.partitions import CONCERTS, is_concert_partition_key
 from mmt_assets.resources import WarehouseResource
@@ -61,14 +62,7 @@ def partition_changes(
 
 def unfinished_concerts(instance: dg.DagsterInstance) -> set[str]:
     """Concerts with a run that is not finished yet."""
-    unfinished = [
-        dg.DagsterRunStatus.QUEUED,
-        dg.DagsterRunStatus.NOT_STARTED,
-        dg.DagsterRunStatus.STARTING,
-        dg.DagsterRunStatus.STARTED,
-        dg.DagsterRunStatus.CANCELING,
-    ]
-    runs = instance.get_runs(dg.RunsFilter(statuses=unfinished))
+    runs = instance.get_runs(dg.RunsFilter(statuses=UNFINISHED))
     return {key for run in runs if (key := run.tags.get("dagster/partition"))}
 
 
