@@ -70,6 +70,7 @@ class Settings(BaseModel):
     )
     worker_timeout_seconds: float = Field(6 * 3600, gt=0, description="Longest time that a worker may take")
     finished_partition_days: int = Field(30, ge=0, description="Days that a finished concert keeps its partition")
+    project: str | None = Field(None, min_length=6, description="Google Cloud project id; needed with MMT_ENV=gcp")
     fan_hash_key: SecretStr | None = Field(None, description="Key of the hash that fan ids are stored as")
 
     @model_validator(mode="after")
@@ -130,6 +131,16 @@ class Settings(BaseModel):
         if self.env == "gcp":
             raise SettingsError("MMT_FAN_HASH_KEY is unset: with MMT_ENV=gcp fan ids need a secret key of your own")
         return _DEVELOPMENT_KEY
+
+    def project_id(self) -> str:
+        """Google Cloud project.
+
+        Raises:
+            SettingsError: `MMT_PROJECT` is unset.
+        """
+        if self.project is None:
+            raise SettingsError("MMT_PROJECT is unset: with MMT_ENV=gcp it names the Google Cloud project")
+        return self.project
 
     @property
     def zone(self) -> ZoneInfo:

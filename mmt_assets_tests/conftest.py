@@ -22,6 +22,9 @@ Row = dict[str, Any]
 Rows = Sequence[Row] | pd.DataFrame
 Day = date | str
 
+# Fixtures that start servers (emulators, test servers, a browser), one module each.
+pytest_plugins: list[str] = []
+
 _CONCERT = ("concert_id", "artist", "city", "country", "venue", "capacity", "on_sale_at", "show_at")
 _ORDER = ("order_id", "concert_id", "ordered_at", "quantity", "unit_price")
 _COLUMNS = {

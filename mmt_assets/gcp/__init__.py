@@ -1,0 +1,1 @@
+"""Plain clients of Google Cloud: no Dagster, no login at import."""
