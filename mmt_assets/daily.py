@@ -10,6 +10,7 @@ from mmt_assets.assets.days import materialized_days, missing_days
 from mmt_assets.assets.run_once import AS_OF_TAG, RERUN_TAG, limit_daily_pool, successful_run
 from mmt_assets.contracts import (
     BOOKING_CURVES,
+    CITY_DEMAND_FORECAST,
     CONCERT_OUTLOOK,
     CONCERTS,
     FEATURE_TABLES,
@@ -24,7 +25,7 @@ from mmt_assets.settings import Settings
 # The day that a chunk of missing days leads up to.
 CATCH_UP_TAG = "mmt/catch_up_to"
 HISTORY = [asset_key(contract) for contract in (TICKET_ORDERS, TICKET_REFUNDS, MAKES, *FEATURE_TABLES)]
-FORECASTS = [asset_key(contract) for contract in (TICKET_SALES, CONCERT_OUTLOOK, BOOKING_CURVES)]
+FORECASTS = [asset_key(contract) for contract in (TICKET_SALES, CONCERT_OUTLOOK, BOOKING_CURVES, CITY_DEMAND_FORECAST)]
 UNFINISHED = [
     dg.DagsterRunStatus.QUEUED,
     dg.DagsterRunStatus.NOT_STARTED,

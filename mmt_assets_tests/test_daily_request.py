@@ -13,6 +13,7 @@ from mmt_assets.assets.catalog import asset_key
 from mmt_assets.assets.run_once import AS_OF_TAG, DAILY_POOL, RERUN_TAG
 from mmt_assets.contracts import (
     BOOKING_CURVES,
+    CITY_DEMAND_FORECAST,
     CONCERT_OUTLOOK,
     FEATURE_TABLES,
     MAKES,
@@ -28,7 +29,7 @@ from mmt_assets.schedules import daily_forecast_schedule
 from mmt_assets.settings import Settings
 
 HISTORY = (TICKET_ORDERS, TICKET_REFUNDS, MAKES, *FEATURE_TABLES)
-FORECASTS = (TICKET_SALES, CONCERT_OUTLOOK, BOOKING_CURVES)
+FORECASTS = (TICKET_SALES, CONCERT_OUTLOOK, BOOKING_CURVES, CITY_DEMAND_FORECAST)
 FIRST, TODAY = date(2026, 1, 1), date(2026, 1, 10)
 START, END = "dagster/asset_partition_range_start", "dagster/asset_partition_range_end"
 

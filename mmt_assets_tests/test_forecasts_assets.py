@@ -10,13 +10,25 @@ import pandas as pd
 import pytest
 
 from mmt_assets.build import build_definitions
-from mmt_assets.contracts import BOOKING_CURVES, CONCERT_FORECAST, CONCERT_OUTLOOK, PUBLISHED_OUTLOOK, TICKET_SALES
+from mmt_assets.contracts import (
+    BOOKING_CURVES,
+    CITY_DEMAND_FORECAST,
+    CONCERT_FORECAST,
+    CONCERT_OUTLOOK,
+    PUBLISHED_OUTLOOK,
+    TICKET_SALES,
+)
 from mmt_assets.contracts.forecasts import PROVENANCE_COLUMNS
 from mmt_assets.jobs import CONCERT_JOB
 
 FIRST, LAST = date(2026, 1, 1), date(2026, 1, 25)
-DAY_TABLES = ("forecasts/ticket_sales", "forecasts/concert_outlook", "forecasts/booking_curves")
-DAY_CONTRACTS = (TICKET_SALES, CONCERT_OUTLOOK, BOOKING_CURVES)
+DAY_TABLES = (
+    "forecasts/ticket_sales",
+    "forecasts/concert_outlook",
+    "forecasts/booking_curves",
+    "forecasts/city_demand_forecast",
+)
+DAY_CONTRACTS = (TICKET_SALES, CONCERT_OUTLOOK, BOOKING_CURVES, CITY_DEMAND_FORECAST)
 # The fixtures' own types live in conftest.py, which tests do not import.
 Pipeline = Any
 

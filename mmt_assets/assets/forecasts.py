@@ -21,6 +21,7 @@ from mmt_assets.assets.run_once import DAILY_POOL, end_if_made_already
 from mmt_assets.contracts import (
     BOOKING_CURVES,
     CITY_DEMAND,
+    CITY_DEMAND_FORECAST,
     CONCERT_FORECAST,
     CONCERT_OUTLOOK,
     CONCERT_SALES,
@@ -37,7 +38,7 @@ from mmt_assets.warehouse import Slice
 from mmt_assets.worker.job import WorkerJob
 
 _FEATURES = [asset_key(CONCERT_SALES), asset_key(CITY_DEMAND)]
-_DAY_TABLES = (TICKET_SALES, CONCERT_OUTLOOK, BOOKING_CURVES)
+_DAY_TABLES = (TICKET_SALES, CONCERT_OUTLOOK, BOOKING_CURVES, CITY_DEMAND_FORECAST)
 _KINDS = ("python", "prophet", "duckdb")
 _AS_OF = "A partition is an as-of date: nothing later is used. A rerun replaces it."
 AssetResults = Iterator[dg.MaterializeResult | dg.AssetCheckResult]

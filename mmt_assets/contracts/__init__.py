@@ -3,6 +3,7 @@
 from mmt_assets.contracts.features import CITY_DEMAND, CONCERT_SALES, FEATURE_TABLES
 from mmt_assets.contracts.forecasts import (
     BOOKING_CURVES,
+    CITY_DEMAND_FORECAST,
     CONCERT_FORECAST,
     CONCERT_OUTLOOK,
     FORECAST_TABLES,
@@ -27,6 +28,7 @@ __all__ = [
     "ALL_TABLES",
     "BOOKING_CURVES",
     "CITY_DEMAND",
+    "CITY_DEMAND_FORECAST",
     "CONCERTS",
     "CONCERT_FORECAST",
     "CONCERT_OUTLOOK",

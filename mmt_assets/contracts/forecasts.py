@@ -137,4 +137,39 @@ PUBLISHED_OUTLOOK = TableContract(
     cluster_by=("concert_id",),
 )
 
-FORECAST_TABLES = (TICKET_SALES, CONCERT_OUTLOOK, BOOKING_CURVES, CONCERT_FORECAST, PUBLISHED_OUTLOOK)
+CITY_DEMAND_FORECAST = TableContract(
+    schema="forecasts",
+    name="city_demand_forecast",
+    description="Fans' demand ahead per as-of date, artist, country and city, in the next 7 to 84 days.",
+    columns=(
+        _AS_OF,
+        Column("artist", "STRING", "Artist asked for"),
+        Column("country", "STRING", "Country"),
+        Column("city", "STRING", "City"),
+        Column("demand_date", "DATE", "Future business day, the last one that is counted"),
+        Column("days_ahead", "INT64", "demand_date - as_of_date", minimum=1),
+        Column("makes_so_far", "INT64", "Makes up to the as-of date", minimum=0),
+        Column("fans_so_far", "INT64", "Fans up to the as-of date", minimum=0),
+        *_quantiles("makes", "Makes after the as-of date, up to demand_date together", minimum=0),
+        *_quantiles("fans", "Fans by the end of demand_date, those so far included", minimum=0),
+        Column("method_reason", "STRING", "Why this method was used"),
+        *_PROVENANCE,
+    ),
+    key=("as_of_date", "artist", "country", "city", "demand_date"),
+    partition_column="as_of_date",
+    cluster_by=("artist", "city"),
+    rules=(
+        quantiles_ordered("makes", "fans"),
+        Rule("future_only", "demand_date > as_of_date", "demand_date <= as_of_date"),
+        Rule("fans_never_fall", "fans_p10 >= fans_so_far", "fans_p10 < fans_so_far - 1e-6"),
+    ),
+)
+
+FORECAST_TABLES = (
+    TICKET_SALES,
+    CONCERT_OUTLOOK,
+    BOOKING_CURVES,
+    CITY_DEMAND_FORECAST,
+    CONCERT_FORECAST,
+    PUBLISHED_OUTLOOK,
+)

@@ -13,10 +13,13 @@ from mmt_assets.forecasting.inputs import Floats, Ints
 from mmt_assets.forecasting.prior import DEFAULT_SELL_THROUGH, LevelPrior, fit_prior
 from mmt_assets.forecasting.refunds import RefundRates, fit_refunds
 from mmt_assets.forecasting.regression import PickupRegression, fit_regression
+from mmt_assets.forecasting.trees import BoostedTrees, fit_trees
 
 DEFAULT_SALE_DAYS = 75.0
 SHRINKAGE_GRID = tuple((alpha, memory) for alpha in (3.0, 20.0, 100.0) for memory in (0.85, 0.95, 0.99))
 DEFAULT_SHRINKAGE = (3.0, 0.95)
+SMALLEST_PATH = 1e-6
+"""Tickets ahead below which a path has no shape to scale."""
 
 
 @dataclass(frozen=True)
@@ -29,6 +32,7 @@ class Knowledge:
         curves: Booking curves. prior: prior on the level. refunds: refund rates.
         default_log_level: Level used when no concert has finished yet.
         regression: Pick-up regression on the finished concerts.
+        trees: Boosted trees on the finished concerts; None when too few have finished.
         finished_count: Concerts whose outcome was known.
     """
 
@@ -39,6 +43,7 @@ class Knowledge:
     refunds: RefundRates
     default_log_level: float | None
     regression: PickupRegression | None
+    trees: BoostedTrees | None
     finished_count: int
 
     def log_level(self, origin: Origin, shape: Floats) -> Floats:
@@ -80,12 +85,23 @@ def learn(history: History, as_of: int, segmentation: Segmentation, length_bound
         refunds=fit_refunds(origin),
         default_log_level=float(np.median(level[started])) if started.any() else None,
         regression=None,
+        trees=None,
         finished_count=len(finished),
     )
     if not len(finished):
         return partial
     expected = np.exp(partial.log_level(origin, shape)[finished])[:, None] * shape[finished]
     return replace(partial, regression=fit_regression(select(origin, finished), expected, as_of))
+
+
+def with_trees(knowledge: Knowledge, history: History) -> Knowledge:
+    """Return the knowledge with boosted trees, learned from the concerts that had finished by its day."""
+    rows = np.flatnonzero((history.concerts.show < knowledge.as_of) & (history.start >= 0))
+    finished = at_origin(history.take(rows), knowledge.as_of, knowledge.typical_sale_days)
+    shape = knowledge.curves.shape(finished, finished.history.days_out)
+    prior = np.exp(knowledge.log_level(finished, shape))[:, None] * shape
+    rates = knowledge.refunds.on(finished.history.days_out)
+    return replace(knowledge, trees=fit_trees(finished, prior, rates, knowledge.as_of))
 
 
 def prior_path(knowledge: Knowledge, origin: Origin, horizon: int) -> tuple[Floats, Floats, Floats]:
@@ -109,6 +125,29 @@ def regression_paths(
     scale = 1 / np.maximum(remaining, 1e-9)
     first, second = knowledge.regression.remaining(origin, remaining, total)
     return prior_future * (first * scale)[:, None], prior_future * (second * scale)[:, None]
+
+
+def trees_path(knowledge: Knowledge, origin: Origin, prior_future: Floats, prior_past: Floats, kept: Floats) -> Floats:
+    """Return the boosted trees' net total as a path of gross tickets, spread over the days as the prior is.
+
+    Args:
+        knowledge: What was learned; without trees the prior is returned.
+        origin: The concerts; those not on sale yet keep the prior.
+        prior_future: Prior path ahead, shape (n, horizon).
+        prior_past: Prior path so far, shape (n, window + 1).
+        kept: Share of tickets kept to the end of each later day, shape (n, horizon).
+    """
+    if knowledge.trees is None:
+        return prior_future
+    seen = origin.history.days_out[None, :] >= origin.days_to_show[:, None]
+    total = (prior_past * seen).sum(axis=1) + prior_future.sum(axis=1)
+    rates = knowledge.refunds.on(np.arange(prior_future.shape[1]))
+    change = knowledge.trees.net_change(origin, prior_future, rates, total)
+    # The gross sales that, with the concert's refunds, end at the trees' net total.
+    wanted = np.maximum(origin.net + change, 0.0) / kept[:, 0] - origin.net
+    carried = (prior_future / kept).sum(axis=1)
+    usable = (origin.age >= 0) & (carried > SMALLEST_PATH)
+    return prior_future * np.where(usable, np.maximum(wanted, 0.0) / np.maximum(carried, SMALLEST_PATH), 1.0)[:, None]
 
 
 def shrinkage_path(origin: Origin, prior_future: Floats, prior_past: Floats, alpha: float, memory: float) -> Floats:

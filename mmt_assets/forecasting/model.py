@@ -159,7 +159,7 @@ def _learn(history: History, day: int, options: ForecastOptions) -> _Model:
     done = finished_part(history, day)
     whole = at_origin(done, day, sale_days)
     segmentation = choose_segmentation(whole, np.flatnonzero(whole.gross > 0))
-    knowledge = components.learn(history, day, *segmentation)
+    knowledge = components.with_trees(components.learn(history, day, *segmentation), history)
     past = replay(history, day, options.origins, segmentation, options.engine)
     phi = components.dispersion(knowledge, history)
     if past is None:

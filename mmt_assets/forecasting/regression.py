@@ -9,7 +9,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from mmt_assets.forecasting.history import History, Origin
+from mmt_assets.forecasting.booking_state import BookingState, RunningTotals
+from mmt_assets.forecasting.history import Origin
 from mmt_assets.forecasting.inputs import Bools, Floats, Ints
 
 HORIZON_GRID = np.array([1, 2, 3, 5, 7, 10, 14, 21, 30, 45, 60, 90, 120, 180])
@@ -52,7 +53,7 @@ class PickupRegression:
             prior_total: Prior expectation of the final total, shape (n,).
         """
         horizon = origin.days_to_show
-        state = _State.of(origin.history, horizon)
+        state = RunningTotals.of(origin.history).state(np.arange(len(horizon)), horizon)
         features = _log_features(state, prior_remaining, origin.history.concerts.show)
         logs = np.empty((len(HORIZON_GRID), len(horizon)))
         tickets = np.empty_like(logs)
@@ -89,13 +90,14 @@ def fit_regression(finished: Origin, prior_path: Floats, as_of: int) -> PickupRe
     center, scale, logs = np.zeros((count, width)), np.ones((count, width)), np.zeros((count, width + 1))
     top, mean_pickup = np.zeros(count), np.zeros(count)
     linear, usable = np.zeros((count, 6)), np.zeros(count, dtype=np.bool_)
+    totals = RunningTotals.of(finished.history)
     for g, horizon in enumerate(HORIZON_GRID):
         # A sell-out hides demand, and a concert not yet on sale has no state to learn from.
         rows = (finished.sale_days >= horizon) & (finished.open[:, 0] if len(shows) else np.zeros(0, dtype=np.bool_))
         if rows.sum() < MIN_CONCERTS:
             continue
         usable[g] = True
-        state = _State.of(finished.history.take(np.flatnonzero(rows)), np.full(rows.sum(), horizon))
+        state = totals.state(np.flatnonzero(rows), np.full(rows.sum(), horizon))
         weight, prior_remaining = recent[rows], ahead[rows, horizon - 1]
         remaining = np.maximum(finished.gross[rows] - state.gross, 0.0)
         features = _log_features(state, prior_remaining, shows[rows])
@@ -117,31 +119,7 @@ def fit_regression(finished: Origin, prior_path: Floats, as_of: int) -> PickupRe
     return PickupRegression(center, scale, logs, top, mean_pickup, linear, usable)
 
 
-@dataclass(frozen=True)
-class _State:
-    """How n concerts stood so many days before their show: gross and net tickets, sold in the last days."""
-
-    gross: Floats
-    net: Floats
-    last_three: Floats
-    last_week: Floats
-    last_four_weeks: Floats
-
-    @classmethod
-    def of(cls, history: History, days_to_show: Ints) -> "_State":
-        sold = history.sold_before[:, None] + np.cumsum(history.sold[:, ::-1], axis=1)[:, ::-1]
-        back = history.refunded_before[:, None] + np.cumsum(history.refunded[:, ::-1], axis=1)[:, ::-1]
-        row, last = np.arange(len(days_to_show)), sold.shape[1] - 1
-
-        def until(days_out: Ints) -> Floats:
-            return sold[row, np.minimum(days_out, last)]
-
-        gross = until(days_to_show)
-        net = np.maximum(gross - back[row, np.minimum(days_to_show, last)], 0.0)
-        return cls(gross, net, *(gross - until(days_to_show + days) for days in (3, 7, 28)))
-
-
-def _log_features(state: _State, prior_remaining: Floats, show: Ints) -> Floats:
+def _log_features(state: BookingState, prior_remaining: Floats, show: Ints) -> Floats:
     angle = 2 * np.pi * np.outer(np.arange(1, HARMONICS + 1), show) / 365.25
     columns = [
         np.log(prior_remaining + OFFSET),
@@ -155,7 +133,7 @@ def _log_features(state: _State, prior_remaining: Floats, show: Ints) -> Floats:
     return np.column_stack(columns)
 
 
-def _linear_features(state: _State, mean_pickup: float, prior_remaining: Floats, prior_total: Floats) -> Floats:
+def _linear_features(state: BookingState, mean_pickup: float, prior_remaining: Floats, prior_total: Floats) -> Floats:
     mean = np.full(len(prior_remaining), mean_pickup)
     return np.column_stack([mean, prior_remaining, state.last_week, state.last_four_weeks, state.net, prior_total])
 

@@ -3,7 +3,7 @@
 Everything that is chosen or calibrated (shrinkage, blend, champion, intervals) is chosen on these rows.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -17,10 +17,14 @@ from mmt_assets.forecasting.prophet_component import prophet_path
 MIN_ORIGIN_GAP_DAYS = 7
 MAX_REPLAY_DAYS = 400
 MIN_FINISHED = 20
-MODELS = ("prior", "shrinkage", "pickup_regression_log", "pickup_regression_linear")
+MODELS = ("prior", "shrinkage", "pickup_regression_log", "pickup_regression_linear", "boosted_trees")
 MAX_ROWS_PER_ORIGIN = 150
+TREE_FITS = 4
 OFFSET = 2.0
 """Tickets added before logs: `log(tickets + 2)` stays sane for nearly empty remainders."""
+
+Moment = tuple[int, components.Knowledge, Origin, Origin]
+"""A past day, what was known on it, the concerts to forecast then, and how they ended."""
 
 
 @dataclass(frozen=True)
@@ -71,18 +75,19 @@ def model_paths(
 ) -> Paths:
     """Return the remaining path of every single model."""
     future, past, _ = components.prior_path(knowledge, origin, horizon)
+    factor = refunds.own_rate_factor(knowledge.refunds, origin)
+    kept = refunds.survival(knowledge.refunds, factor, origin.days_to_show, horizon)
     logs, tickets = components.regression_paths(knowledge, origin, future, past)
     named = {
         "prior": future,
         "shrinkage": components.shrinkage_path(origin, future, past, *shrinkage),
         "pickup_regression_log": logs,
         "pickup_regression_linear": tickets,
+        "boosted_trees": components.trees_path(knowledge, origin, future, past, kept),
     }
     failures: dict[int, str] = {}
     if engine != "none":
         named["prophet_pooled"], failures = prophet_path(origin, future, past, engine, **prophet_options)  # pyright: ignore[reportArgumentType]
-    factor = refunds.own_rate_factor(knowledge.refunds, origin)
-    kept = refunds.survival(knowledge.refunds, factor, origin.days_to_show, horizon)
     return Paths(named, kept, failures)
 
 
@@ -111,9 +116,10 @@ def replay(
     ]
     if not moments:
         return None
+    moments = _with_trees(moments[::-1], history)
     shrinkage = _choose_shrinkage(moments)
     names = MODELS if engine == "none" else (*MODELS, "prophet_pooled")
-    parts = [_forecast_rows(*moment, shrinkage, engine) for moment in reversed(moments)]
+    parts = [_forecast_rows(*moment, shrinkage, engine) for moment in moments]
     joined = {name: np.concatenate([part[name] for part in parts]) for name in parts[0]}
     return Replay(names=names, shrinkage=shrinkage, **joined)
 
@@ -137,8 +143,24 @@ def _targets(
     return knowledge, select(origin, usable), at_origin(some.take(usable), as_of, knowledge.typical_sale_days)
 
 
+def _with_trees(moments: list[Moment], history: History) -> list[Moment]:
+    """Add boosted trees to what was known, learned anew a few times only: they are the dearest to learn.
+
+    Args:
+        moments: Oldest first.
+        history: The concerts that teach.
+    """
+    every = -(-len(moments) // TREE_FITS)
+    trees, result = None, []
+    for i, (day, knowledge, origin, ended) in enumerate(moments):
+        if i % every == 0 or trees is None:
+            trees = components.with_trees(knowledge, history).trees
+        result.append((day, replace(knowledge, trees=trees), origin, ended))
+    return result
+
+
 def _choose_shrinkage(
-    moments: list[tuple[int, components.Knowledge, Origin, Origin]],
+    moments: list[Moment],
 ) -> tuple[float, float]:
     """Return the shrinkage with the smallest mean absolute log error over all replayed rows."""
     loss = dict.fromkeys(components.SHRINKAGE_GRID, 0.0)

@@ -9,6 +9,7 @@ import pandas as pd
 
 from mmt_assets.contracts import (
     BOOKING_CURVES,
+    CITY_DEMAND_FORECAST,
     CONCERT_FORECAST,
     CONCERT_OUTLOOK,
     TICKET_SALES,
@@ -28,17 +29,19 @@ class ForecastTables:
     ticket_sales: pd.DataFrame
     concert_outlook: pd.DataFrame
     booking_curves: pd.DataFrame
+    city_demand_forecast: pd.DataFrame
     concert_forecast: pd.DataFrame
 
 
 def build_tables(
-    inputs: ForecastInputs, result: ForecastResult, as_of: date, provenance: Mapping[str, Any]
+    inputs: ForecastInputs, result: ForecastResult, demand: pd.DataFrame, as_of: date, provenance: Mapping[str, Any]
 ) -> ForecastTables:
     """Add what is known of the concerts, the as-of date and the provenance.
 
     Args:
         inputs: What the forecast was made from.
         result: What it gave.
+        demand: What `forecast_demand` gave; empty for a single concert.
         as_of: As-of date.
         provenance: Origin, time of computation, run, commit and lock of every row.
     """
@@ -55,6 +58,7 @@ def build_tables(
         _shape(path, TICKET_SALES),
         _shape(outlook, CONCERT_OUTLOOK),
         _shape(curves, BOOKING_CURVES),
+        _shape(demand.assign(**extra), CITY_DEMAND_FORECAST),
         _shape(current, CONCERT_FORECAST),
     )
 

@@ -10,12 +10,14 @@ from dagster_pipes import PipesContext
 
 from mmt_assets.contracts import (
     BOOKING_CURVES,
+    CITY_DEMAND_FORECAST,
     CONCERT_FORECAST,
     CONCERT_OUTLOOK,
     PUBLISHED_OUTLOOK,
     TICKET_SALES,
 )
-from mmt_assets.forecasting import ForecastInputs, ForecastOptions, ForecastResult, forecast
+from mmt_assets.forecasting import ForecastInputs, ForecastOptions, ForecastResult, forecast, forecast_demand
+from mmt_assets.forecasting.demand import COLUMNS as DEMAND_COLUMNS
 from mmt_assets.warehouse import (
     InsertMissing,
     ReplaceNewer,
@@ -50,6 +52,8 @@ def run_job(job: WorkerJob, pipes: PipesContext, link: RunLink | None = None) ->
     seconds = _Stopwatch()
     with job.warehouse.connect().open(read_only=True) as session:
         inputs = {day: read_inputs(session, day, job.timezone) for day in job.as_of_dates}
+        # One read of the whole history serves every as-of date; a single concert needs none.
+        makes = None if job.concert_id else session.query(_demand_history(job.as_of_dates[-1]))
     seconds.lap("read")
     if job.concert_id:
         _require_active(job.concert_id, inputs)
@@ -64,7 +68,8 @@ def run_job(job: WorkerJob, pipes: PipesContext, link: RunLink | None = None) ->
             concert_ids=[job.concert_id] if job.concert_id else None,
             progress=_progress(pipes, f"as of {day} ({number} of {len(inputs)})"),
         )
-        tables.append(_with_provenance(job, known, day, result))
+        demand = _demand_ahead(makes, day)
+        tables.append(_with_provenance(job, known, day, result, demand))
     seconds.lap("fit")
 
     _write(job, tables, pipes, seconds, link or UNLINKED)
@@ -77,6 +82,17 @@ def read_inputs(session: Session, as_of: date, timezone_name: str) -> ForecastIn
         return session.query(Statement.from_file(f"forecasts/{name}.sql", as_of=as_of, timezone=timezone_name))
 
     return ForecastInputs(concerts=rows("concerts_as_of"), sales=rows("sales_history"), demand=rows("fans_as_of"))
+
+
+def _demand_history(as_of: date) -> Statement:
+    return Statement.from_file("forecasts/demand_history.sql", as_of=as_of)
+
+
+def _demand_ahead(makes: pd.DataFrame | None, as_of: date) -> pd.DataFrame:
+    """Forecast the demand from the makes until `as_of`."""
+    if makes is None:
+        return pd.DataFrame(columns=list(DEMAND_COLUMNS))
+    return forecast_demand(makes[pd.to_datetime(makes["demand_date"]) <= pd.Timestamp(as_of)], as_of)
 
 
 class NotForecastableError(Exception):
@@ -97,7 +113,9 @@ def _require_active(concert_id: str, inputs: Mapping[date, ForecastInputs]) -> N
             )
 
 
-def _with_provenance(job: WorkerJob, inputs: ForecastInputs, day: date, result: ForecastResult) -> ForecastTables:
+def _with_provenance(
+    job: WorkerJob, inputs: ForecastInputs, day: date, result: ForecastResult, demand: pd.DataFrame
+) -> ForecastTables:
     provenance = {
         "origin": "live" if day == job.live_date else "backfill",
         "computed_at": datetime.now(UTC),
@@ -106,7 +124,7 @@ def _with_provenance(job: WorkerJob, inputs: ForecastInputs, day: date, result: 
         "commit": job.commit,
         "lock_hash": job.lock_hash,
     }
-    return build_tables(inputs, result, day, provenance)
+    return build_tables(inputs, result, demand, day, provenance)
 
 
 def _progress(pipes: PipesContext, what: str) -> Callable[[int, int], None]:
@@ -173,6 +191,7 @@ _DAY_TABLES: dict = {
     TICKET_SALES: lambda table: table.ticket_sales,
     CONCERT_OUTLOOK: lambda table: table.concert_outlook,
     BOOKING_CURVES: lambda table: table.booking_curves,
+    CITY_DEMAND_FORECAST: lambda table: table.city_demand_forecast,
 }
 
 

@@ -25,6 +25,7 @@ from mmt_assets import sample
 from mmt_assets.assets.run_once import AS_OF_TAG, DAILY_POOL
 from mmt_assets.contracts import (
     BOOKING_CURVES,
+    CITY_DEMAND_FORECAST,
     CITY_DEMAND,
     CONCERT_OUTLOOK,
     CONCERT_SALES,
@@ -41,7 +42,7 @@ from mmt_assets.settings import Settings
 ROOT = Path(__file__).parents[2]
 FIRST, LOADED, TODAY = date(2026, 9, 28), date(2026, 10, 9), date(2026, 10, 12)
 DAY_TABLES = (TICKET_ORDERS, TICKET_REFUNDS, MAKES, CONCERT_SALES, CITY_DEMAND)
-FORECASTS = (TICKET_SALES, CONCERT_OUTLOOK, BOOKING_CURVES)
+FORECASTS = (TICKET_SALES, CONCERT_OUTLOOK, BOOKING_CURVES, CITY_DEMAND_FORECAST)
 ENDED = (dg.DagsterRunStatus.SUCCESS, dg.DagsterRunStatus.FAILURE, dg.DagsterRunStatus.CANCELED)
 LAUNCH = """
 mutation($params: ExecutionParams!) {
