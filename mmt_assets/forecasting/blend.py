@@ -14,7 +14,11 @@ HALF_LIFE_DAYS = 120.0
 MIN_ROWS = 20.0
 # Weights start where a model 10% worse than the best has two thirds of its weight, and are held near there.
 STEEPNESS = 4.0
-ENTROPY = 0.01
+ENTROPY = 0.2
+SMALLEST_START = 1e-6
+TREES = "boosted_trees"
+TREES_SHARE = 0.5
+"""Start of the trees' weight where they are as good as any: the other models see the same curve and err alike."""
 ROUNDS = 150
 
 
@@ -78,8 +82,7 @@ def _weights(past: Replay, horizon: int, as_of: int) -> Floats:
 
     loss = np.array([(weight * np.abs(errors(column))).sum() for column in said.T])
     loss = np.maximum(loss, 1e-9)
-    start = (loss.min() / loss) ** STEEPNESS
-    start /= start.sum()
+    start = _start(past, used, loss)
     unit = (weight * np.abs(errors(said @ start))).sum() + 1e-9
     current, average = start, np.zeros_like(start)
     for step in range(ROUNDS):
@@ -91,3 +94,19 @@ def _weights(past: Replay, horizon: int, as_of: int) -> Floats:
         if step >= ROUNDS // 2:
             average += current
     return average / average.sum()
+
+
+def _start(past: Replay, used: Ints, loss: Floats) -> Floats:
+    """Return weights by skill alone, the trees apart: they are told from the prior only where they could be learned."""
+    skill = (loss.min() / loss) ** STEEPNESS
+    start = skill / skill.sum()
+    if TREES not in past.names:
+        return start
+    trees = past.names.index(TREES)
+    learned = (past.finals[used, trees] != past.finals[used, past.names.index("prior")]).mean()
+    # Not by the full steepness: on past days the trees are older than those that forecast today.
+    share = TREES_SHARE * learned * loss.min() / loss[trees]
+    start[trees] = 0.0
+    start *= (1 - share) / start.sum()
+    start[trees] = share
+    return np.maximum(start, SMALLEST_START)
