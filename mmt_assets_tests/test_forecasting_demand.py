@@ -78,7 +78,7 @@ def test_intervals_hold_what_they_promise_on_days_that_were_held_back() -> None:
 def test_a_burst_that_is_over_does_not_go_on_for_ever() -> None:
     quiet = steady_world(1, 20)
     burst = dict(quiet[("Artist", "Germany", "City 0")])
-    burst |= {back: 300 for back in range(100, 103)}
+    burst |= dict.fromkeys(range(100, 103), 300)
     said = forecast_demand(demand({**quiet, ("Artist", "Germany", "City 0"): burst}), AS_OF)
     week = said[(said["days_ahead"] == 7) & (said["city"] == "City 0")].iloc[0]
     assert week["makes_p50"] < 100

@@ -9,8 +9,9 @@ import pytest
 from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
+from mmt_assets.forecasting.chunks import OUTLOOK_COLUMNS
 from mmt_assets.forecasting.inputs import ForecastInputs, ForecastOptions, ForecastResult
-from mmt_assets.forecasting.model import OUTLOOK_COLUMNS, forecast
+from mmt_assets.forecasting.model import forecast
 
 AS_OF = date(2024, 6, 30)
 OPTIONS = ForecastOptions(origins=6)

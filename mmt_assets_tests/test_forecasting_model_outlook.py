@@ -8,9 +8,10 @@ import numpy as np
 import pandas as pd
 import pytest
 
+from mmt_assets.forecasting.chunks import CONCERTS_PER_CHUNK, Method
 from mmt_assets.forecasting.comparables import Pace
 from mmt_assets.forecasting.inputs import CONCERT_COLUMNS, ForecastInputs, ForecastOptions
-from mmt_assets.forecasting.model import CONCERTS_PER_CHUNK, Method, forecast
+from mmt_assets.forecasting.model import forecast
 from mmt_assets.forecasting.outlook import FINAL_LEVELS, status_flag
 
 AS_OF = date(2024, 6, 30)
@@ -78,11 +79,11 @@ def test_too_little_history_is_an_average_and_says_so() -> None:
     assert row["method_reason"].endswith("10 finished concerts: too few to calibrate on, wide intervals")
 
 
-def test_progress_is_told_at_least_every_50_concerts() -> None:
+def test_progress_is_told_at_least_every_100_concerts() -> None:
     told: list[tuple[int, int]] = []
     forecast(world(30, [1.0] * 120), AS_OF, options=OPTIONS, progress=lambda *done: told.append(done))
-    assert CONCERTS_PER_CHUNK <= 50
-    assert told == [(50, 120), (100, 120), (120, 120)]
+    assert CONCERTS_PER_CHUNK <= 100
+    assert told == [(100, 120), (120, 120)]
 
 
 def test_the_distribution_agrees_with_the_published_quantiles() -> None:

@@ -43,8 +43,10 @@ class BookingCurve:
         """Return relative intensities, shape (n, len(days_out)); 0 before the sale starts."""
         age = sale_days[:, None] - days_out[None, :]
         weekday = (show[:, None] - days_out[None, :] + 3) % 7  # 1970-01-01 was a Thursday
+        # A table by age: looking every cell's bucket up would cost most of a forecast's time.
+        by_age = self.age[_bucket(np.arange(int(age.max(initial=0)) + 1), AGE_EDGES)]
         value = (
-            self.age[_bucket(age, AGE_EDGES)]
+            by_age[np.maximum(age, 0)]
             * self.days_out[_bucket(days_out, DAYS_OUT_EDGES)][None, :]
             * self.weekday[weekday]
         )

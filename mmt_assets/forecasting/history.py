@@ -8,7 +8,7 @@ import numpy as np
 from mmt_assets.forecasting.inputs import NO_DAY, Bools, Concerts, Floats, Ints, Sales
 
 WINDOW_DAYS = 400
-"""Days before the show that are kept one by one; earlier sales are kept as one number per concert."""
+"""Most days before the show that are kept one by one; earlier sales are kept as one number per concert."""
 
 
 @dataclass(frozen=True)
@@ -88,12 +88,18 @@ def build_history(concerts: Concerts, sales: Sales, rows: Ints, window: int = WI
 
     Sales dated after the show are left out: the final total is the one at show time.
     """
+    # Sales are sorted by row: those of rows outside the range are not looked at.
+    span = slice(*np.searchsorted(sales.row, [rows.min(), rows.max() + 1])) if len(rows) else slice(0)
+    sales = Sales(sales.row[span], sales.day[span], sales.sold[span], sales.refunded[span])
     place = np.full(len(concerts.ids), -1, dtype=np.int64)
     place[rows] = np.arange(len(rows))
     chosen = place[sales.row] >= 0
     row, day = place[sales.row[chosen]], sales.day[chosen]
     some = concerts.take(rows)
     days_out = some.show[row] - day
+    # Not wider than the longest sale: most of a forecast's time goes with the width.
+    on_sale_out = np.where(some.on_sale == NO_DAY, 0, some.show - some.on_sale)
+    window = min(window, max(int(days_out.max(initial=0)), int(on_sale_out.max(initial=0)), 0) + 1)
     in_window, early = (days_out >= 0) & (days_out <= window), days_out > window
     first = np.full(len(rows), np.iinfo(np.int64).max)
     np.minimum.at(first, row[days_out >= 0], day[days_out >= 0])

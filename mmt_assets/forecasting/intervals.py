@@ -8,7 +8,7 @@ the coverage that past intervals really had (Gibbs & Candes 2021).
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from statistics import NormalDist
 
 import numpy as np
@@ -19,6 +19,7 @@ from mmt_assets.forecasting.replay import OFFSET, Replay
 
 LEVEL = 0.8
 SIZE_WIDTH = 1.2
+SIZE_STEP = 0.05
 MIN_EFFECTIVE_ROWS = 40.0
 MAX_SCENARIOS = 400
 WIDE_SPREAD = 1.0
@@ -38,6 +39,7 @@ class ErrorPool:
         censored: Sold out, so the error is at least `error`.
         log_movement, days_to_show, recent: what the weights depend on.
         spread: Factor on the errors' distance to their median. growth: how relative errors shrink with time.
+        made: Scenarios that were asked for already, by size and days to show.
     """
 
     error: Floats
@@ -48,6 +50,7 @@ class ErrorPool:
     recent: Floats
     spread: float
     growth: float
+    made: dict[tuple[float, int, bool], tuple[Floats, Floats, Floats]] = field(default_factory=dict, repr=False)
 
 
 def movement(remaining: Floats, final: Floats, net: Floats) -> Floats:
@@ -80,7 +83,7 @@ def pool_errors(past: Replay, blend: Blend, as_of: int) -> ErrorPool:
         spread=1.0,
         growth=min(float(growth), 0.6),
     )
-    return replace(pool, spread=_adapted_spread(pool, past))
+    return replace(pool, spread=_adapted_spread(pool, past), made={})
 
 
 def no_errors() -> ErrorPool:
@@ -98,6 +101,17 @@ def scenarios(
 
     Centred errors have median 0: past bias moves with the season, and correcting for it made forecasts worse.
     """
+    # Concerts of like size share their scenarios: rounding makes them share the work, too.
+    log_movement = round(log_movement / SIZE_STEP) * SIZE_STEP
+    key = (log_movement, days_to_show, centred)
+    if key not in pool.made:
+        pool.made[key] = _scenarios(pool, log_movement, days_to_show, centred=centred)
+    return pool.made[key]
+
+
+def _scenarios(
+    pool: ErrorPool, log_movement: float, days_to_show: int, *, centred: bool
+) -> tuple[Floats, Floats, Floats]:
     weight = _weights(pool, log_movement, days_to_show)
     used = np.argsort(-weight, kind="stable")[:MAX_SCENARIOS]
     used = used[weight[used] > 0]

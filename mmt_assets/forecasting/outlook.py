@@ -221,16 +221,16 @@ def quantiles_frame(concert_ids: Sequence[object], said: Sequence[Floats]) -> pd
     )
 
 
-def path_frame(concert_id: object, forecast: ConcertForecast, as_of: int) -> pd.DataFrame:
-    """Return the `ticket_sales` rows of one concert."""
+def paths_frame(concert_ids: Sequence[object], forecasts: Sequence[ConcertForecast], as_of: int) -> pd.DataFrame:
+    """Return the `ticket_sales` rows of several concerts; a show on the as-of date has none."""
+    days = [len(one.daily) for one in forecasts]
     frame: dict[str, object] = {
-        "concert_id": concert_id,
-        "sales_date": dates(as_of + 1 + np.arange(len(forecast.daily))),
+        "concert_id": np.repeat(np.asarray(concert_ids, dtype=object), days),
+        "sales_date": dates(
+            np.concatenate([as_of + 1 + np.arange(count) for count in days] or [np.empty(0, np.int64)])
+        ),
     }
-    for name, values in (
-        ("tickets", forecast.daily),
-        ("cumulative_tickets", forecast.net),
-        ("cumulative_gross_tickets", forecast.gross),
-    ):
+    for name, part in (("tickets", "daily"), ("cumulative_tickets", "net"), ("cumulative_gross_tickets", "gross")):
+        values = np.concatenate([getattr(one, part) for one in forecasts] or [np.empty((0, len(LEVELS)))])
         frame |= {f"{name}_p{round(100 * level)}": values[:, k] for k, level in enumerate(LEVELS)}
     return pd.DataFrame(frame)

@@ -71,7 +71,7 @@ def model_paths(
     horizon: int,
     shrinkage: tuple[float, float],
     engine: Engine,
-    **prophet_options: object,
+    processes: int = 1,
 ) -> Paths:
     """Return the remaining path of every single model."""
     future, past, _ = components.prior_path(knowledge, origin, horizon)
@@ -87,7 +87,7 @@ def model_paths(
     }
     failures: dict[int, str] = {}
     if engine != "none":
-        named["prophet_pooled"], failures = prophet_path(origin, future, past, engine, **prophet_options)  # pyright: ignore[reportArgumentType]
+        named["prophet_pooled"], failures = prophet_path(origin, future, past, engine, processes=processes)
     return Paths(named, kept, failures)
 
 

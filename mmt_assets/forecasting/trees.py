@@ -35,6 +35,8 @@ PARAMETERS = {
     "max_bin": 64,
     "min_child_weight": 20,
     "nthread": 1,
+    "subsample": 0.7,
+    "colsample_bynode": 0.7,
     "seed": 0,
 }
 

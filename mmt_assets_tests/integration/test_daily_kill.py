@@ -25,8 +25,8 @@ from mmt_assets import sample
 from mmt_assets.assets.run_once import AS_OF_TAG, DAILY_POOL
 from mmt_assets.contracts import (
     BOOKING_CURVES,
-    CITY_DEMAND_FORECAST,
     CITY_DEMAND,
+    CITY_DEMAND_FORECAST,
     CONCERT_OUTLOOK,
     CONCERT_SALES,
     MAKES,
