@@ -86,7 +86,7 @@ class Task:
 
 @dataclass(frozen=True)
 class Published:
-    """Rows of a chunk: `ticket_sales`, `outlook` (columns `OUTLOOK_COLUMNS`) and `final_quantiles`."""
+    """Rows of a chunk; `ticket_sales` has rows of `Task.concerts` as `concert`, `outlook` the `OUTLOOK_COLUMNS`."""
 
     ticket_sales: pd.DataFrame
     outlook: pd.DataFrame
@@ -103,7 +103,7 @@ def compare_with(learned: Learned, pool: History, day: int) -> Comparison:
 def nothing_published() -> Published:
     """Return the frames of no concert."""
     empty = pd.DataFrame(columns=list(OUTLOOK_COLUMNS))
-    return Published(outlook.paths_frame([], [], 0), empty, outlook.quantiles_frame([], []))
+    return Published(outlook.paths_frame(np.empty(0, np.int64), [], 0), empty, outlook.quantiles_frame([], []))
 
 
 def publish(task: Task, targets: Ints, progress: Callable[[int, int], None] | None = None) -> list[Published]:
@@ -165,7 +165,7 @@ def forecast_chunk(task: Task, chunk: Ints) -> Published:
     ]
     ids = list(history.concerts.ids)
     return Published(
-        outlook.paths_frame(ids, forecasts, task.day),
+        outlook.paths_frame(chunk, forecasts, task.day),
         pd.DataFrame(rows, columns=list(OUTLOOK_COLUMNS)),
         outlook.quantiles_frame(ids, [one.final_quantiles for one in forecasts]),
     )

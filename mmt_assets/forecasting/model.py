@@ -68,8 +68,10 @@ def forecast(
     parts = publish(task, targets, progress) or [nothing_published()]
     table = pd.concat([part.outlook for part in parts], ignore_index=True)
     table["sell_out_date"] = pd.to_datetime(table["sell_out_date"]).astype("datetime64[ns]")
+    paths = pd.concat([part.ticket_sales for part in parts], ignore_index=True)
+    paths.insert(0, "concert_id", pd.Series(concerts.ids[paths.pop("concert").to_numpy(dtype=np.int64)], dtype=object))
     return ForecastResult(
-        pd.concat([part.ticket_sales for part in parts], ignore_index=True),
+        paths,
         table,
         curves_frame(learned.knowledge.curves),
         pd.concat([part.final_quantiles for part in parts], ignore_index=True),

@@ -9,7 +9,7 @@ import numpy as np
 import pandas as pd
 
 from mmt_assets.forecasting import refunds
-from mmt_assets.forecasting.inputs import Floats, dates
+from mmt_assets.forecasting.inputs import Floats, Ints, dates
 from mmt_assets.forecasting.intervals import ErrorPool, movement, quantiles, scenarios
 from mmt_assets.forecasting.replay import OFFSET
 
@@ -221,11 +221,14 @@ def quantiles_frame(concert_ids: Sequence[object], said: Sequence[Floats]) -> pd
     )
 
 
-def paths_frame(concert_ids: Sequence[object], forecasts: Sequence[ConcertForecast], as_of: int) -> pd.DataFrame:
-    """Return the `ticket_sales` rows of several concerts; a show on the as-of date has none."""
+def paths_frame(concerts: Ints, forecasts: Sequence[ConcertForecast], as_of: int) -> pd.DataFrame:
+    """Return the rows of `ticket_sales` of several concerts, with their numbers as `concert`.
+
+    A show on the as-of date has no row.
+    """
     days = [len(one.daily) for one in forecasts]
     frame: dict[str, object] = {
-        "concert_id": np.repeat(np.asarray(concert_ids, dtype=object), days),
+        "concert": np.repeat(concerts, days),
         "sales_date": dates(
             np.concatenate([as_of + 1 + np.arange(count) for count in days] or [np.empty(0, np.int64)])
         ),

@@ -14,6 +14,7 @@ from typing import Any, cast, get_args
 import duckdb
 import pandas as pd
 import psutil
+import pyarrow as pa
 from sqlglot.errors import SqlglotError
 from tenacity import RetryError, Retrying, retry_if_exception, stop_after_delay, wait_random_exponential
 
@@ -169,6 +170,18 @@ class DuckDBSession:
             WarehouseError: The query is refused.
         """
         return self.execute(statement).df()
+
+    def query_arrow(self, statement: Statement) -> pa.Table:
+        """Run a query and return its rows as Arrow.
+
+        Raises:
+            WarehouseError: The query is refused.
+        """
+        sql, bound = self.prepare(statement)
+        try:
+            return self.connection.sql(sql, params=bound or None).to_arrow_table()
+        except duckdb.Error as error:
+            raise WarehouseError(f"{error}\n{statement.sql}") from error
 
     def stage(self, name: str, statement: Statement) -> None:
         """Keep a query's rows as `staging.<name>` until the session closes."""

@@ -9,6 +9,7 @@ from importlib.resources import files
 from typing import Protocol
 
 import pandas as pd
+import pyarrow as pa
 
 from mmt_assets.contracts import TableContract
 from mmt_assets.warehouse.compose import column, compose, join
@@ -208,6 +209,10 @@ class Session(Protocol):
 
     def query(self, statement: Statement) -> pd.DataFrame:
         """Run a query and return its rows."""
+        ...
+
+    def query_arrow(self, statement: Statement) -> pa.Table:
+        """Run a query and return its rows as Arrow: for many rows, which as Python strings would fill the memory."""
         ...
 
     def stage(self, name: str, statement: Statement) -> None:

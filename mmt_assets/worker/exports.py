@@ -6,15 +6,19 @@ from datetime import date
 from pathlib import Path
 
 import pandas as pd
+import pyarrow as pa
+from pyarrow import parquet
 
 from mmt_assets.contracts import TableContract
 
 
-def export_frame(frame: pd.DataFrame, directory: Path, contract: TableContract, as_of: date | None = None) -> Path:
+def export_rows(
+    rows: pd.DataFrame | pa.Table, directory: Path, contract: TableContract, as_of: date | None = None
+) -> Path:
     """Write `<directory>/<table>.parquet`, or `<directory>/<table>/<as-of date>.parquet`, replacing it atomically.
 
     Args:
-        frame: Rows.
+        rows: Rows.
         directory: Directory of all exports.
         contract: Table that the rows are of.
         as_of: Day of a table that grows by one file a day.
@@ -27,7 +31,8 @@ def export_frame(frame: pd.DataFrame, directory: Path, contract: TableContract, 
     descriptor, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.stem}-", suffix=".tmp")
     os.close(descriptor)
     try:
-        frame.to_parquet(temporary, index=False)
+        table = rows if isinstance(rows, pa.Table) else pa.Table.from_pandas(rows, preserve_index=False)
+        parquet.write_table(table, temporary)
         Path(temporary).chmod(0o644)
         Path(temporary).replace(path)
     except BaseException:

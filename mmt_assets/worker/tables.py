@@ -5,6 +5,8 @@ from dataclasses import dataclass
 from datetime import date
 from typing import Any
 
+import numpy as np
+import numpy.typing as npt
 import pandas as pd
 
 from mmt_assets.contracts import (
@@ -48,28 +50,56 @@ def build_tables(
     extra = {"as_of_date": pd.Timestamp(as_of), **provenance}
     facts = inputs.concerts[_CONCERT_FACTS]
     outlook = result.outlook.merge(facts, on="concert_id", how="left", suffixes=("", "_known")).assign(**extra)
-    method = outlook[["concert_id", "method"]]
-    path = result.ticket_sales.merge(method, on="concert_id").assign(**extra)
+    path = result.ticket_sales.drop(columns="concert_id")
+    concert = pd.Index(outlook["concert_id"]).get_indexer(pd.Index(result.ticket_sales["concert_id"]))
     curves = result.booking_curves.assign(method="pooled_curve", **extra)
-    shown = pd.concat([_as_of_rows(inputs, outlook, as_of), result.ticket_sales], ignore_index=True)
-    current = shown.merge(outlook, on="concert_id", how="inner")
+    shown = pd.concat([_as_of_rows(inputs, outlook, as_of), path], ignore_index=True)
+    shown_concert = np.concatenate([np.arange(len(outlook)), concert])
     return ForecastTables(
         as_of,
-        _shape(path, TICKET_SALES),
+        _beside(path, outlook, concert, TICKET_SALES),
         _shape(outlook, CONCERT_OUTLOOK),
         _shape(curves, BOOKING_CURVES),
         _shape(demand.assign(**extra), CITY_DEMAND_FORECAST),
-        _shape(current, CONCERT_FORECAST),
+        _beside(shown, outlook, shown_concert, CONCERT_FORECAST),
     )
+
+
+def _beside(
+    days: pd.DataFrame, outlook: pd.DataFrame, concert: npt.NDArray[np.integer[Any]], contract: TableContract
+) -> pd.DataFrame:
+    """Rows by day with the outlook's columns repeated beside them, in the order of concert and day.
+
+    Text is repeated as categories: millions of Python strings would cost most of a large day's time and memory.
+
+    Args:
+        days: Columns by sales date.
+        outlook: One row per concert.
+        concert: Row of `outlook` that each row of `days` belongs to.
+        contract: The columns wanted; those that `days` lacks come from the outlook.
+    """
+    rank = outlook["concert_id"].rank(method="first").to_numpy()
+    order = np.lexsort((days["sales_date"].to_numpy(), rank[concert]))
+    days, concert = days.take(order), concert[order]
+    columns: dict[str, Any] = {}
+    for name in contract.column_names:
+        if name in days.columns:
+            columns[name] = days[name].array
+        elif outlook[name].dtype == object:
+            codes, values = pd.factorize(outlook[name])
+            columns[name] = pd.Categorical.from_codes(codes[concert].tolist(), values)
+        else:
+            columns[name] = outlook[name].array.take(concert)
+    return pd.DataFrame(columns)
 
 
 def _as_of_rows(inputs: ForecastInputs, outlook: pd.DataFrame, as_of: date) -> pd.DataFrame:
     """One row per concert for the as-of date itself, on which everything is known."""
     sales = inputs.sales[pd.to_datetime(inputs.sales["sales_date"]) == pd.Timestamp(as_of)]
     net = (sales["tickets_sold"] - sales["tickets_refunded"]).groupby(sales["concert_id"]).sum()
-    rows = outlook[["concert_id"]].assign(sales_date=pd.Timestamp(as_of))
+    rows = pd.DataFrame({"sales_date": pd.Timestamp(as_of)}, index=outlook.index)
     for level in _LEVELS:
-        rows[f"tickets_{level}"] = rows["concert_id"].map(net).fillna(0).astype(float)
+        rows[f"tickets_{level}"] = outlook["concert_id"].map(net).fillna(0).astype(float)
         # Refunds can exceed what this source knows was sold; a total is never below nothing.
         rows[f"cumulative_tickets_{level}"] = outlook["sold"].clip(lower=0).astype(float)
         rows[f"cumulative_gross_tickets_{level}"] = outlook["gross_sold"].astype(float)

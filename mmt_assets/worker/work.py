@@ -28,7 +28,7 @@ from mmt_assets.warehouse import (
     Statement,
     Write,
 )
-from mmt_assets.worker.exports import export_frame
+from mmt_assets.worker.exports import export_rows
 from mmt_assets.worker.job import WorkerJob
 from mmt_assets.worker.link import UNLINKED, RunLink
 from mmt_assets.worker.tables import ForecastTables, build_tables
@@ -159,7 +159,7 @@ def _write(
         # After the wait for the file, which may have been long.
         link.require_current()
         results = session.write(writes, fence=job.fence)
-        current = session.query(Statement("SELECT * FROM forecasts.concert_forecast")) if live else None
+        current = session.query_arrow(Statement("SELECT * FROM forecasts.concert_forecast")) if live else None
     skipped = {concert for result in results for concert in result.skipped}
     if job.concert_id in skipped:
         raise StaleWriteError(
@@ -171,9 +171,9 @@ def _write(
     exports = Path(job.exports)
     for table in tables if not job.concert_id else []:
         for contract, rows in _DAY_TABLES.items():
-            export_frame(rows(table), exports, contract, table.as_of)
+            export_rows(rows(table), exports, contract, table.as_of)
     if current is not None:
-        export_frame(current, exports, CONCERT_FORECAST)
+        export_rows(current, exports, CONCERT_FORECAST)
     seconds.lap("export")
 
     made = sorted({c for table in live for c in table.concert_outlook["concert_id"]} - skipped)
