@@ -32,6 +32,7 @@ to compare with; `pace_pct` at least 15, at most -15, or between."""
 LEVELS = (0.1, 0.5, 0.9)
 FINAL_LEVELS = tuple(k / 20 for k in range(1, 20))
 """Levels at which the distribution of the net total is given."""
+_PUBLISHED = [FINAL_LEVELS.index(level) for level in LEVELS]
 LIKELY = 0.5
 NEW_DAYS = 3
 STALLED_DAYS = 14
@@ -88,7 +89,7 @@ def forecast_concert(
     error, gross_error, mass = scenarios(pool, np.log(unit), days)
     wanted = np.maximum(final + unit * error, 0.0)
     distribution = quantiles(np.minimum(wanted, limit), mass, FINAL_LEVELS)
-    finals = quantiles(np.minimum(wanted, limit), mass, LEVELS)
+    finals = distribution[_PUBLISHED]
     probability = np.nan
     if np.isfinite(capacity):
         # The masses add up to one, give or take a rounding.
@@ -146,12 +147,9 @@ def _spread_over_days(totals: Floats, progress: Floats, growth: float) -> Floats
 
 
 def _net_quantiles(bought: Floats, net: float, kept: Floats, final: Floats, progress: Floats) -> Floats:
-    columns = []
-    for k in range(3):
-        daily = np.diff(bought[:, k], prepend=0.0)
-        path = refunds.net_path(np.array([net]), daily[None, ::-1], kept[None, ::-1])[0, ::-1]
-        columns.append(path + (final[k] - path[-1]) * progress)
-    result = np.column_stack(columns)
+    daily = np.diff(bought.T, axis=1, prepend=0.0)
+    path = refunds.net_path(np.full(len(final), net), daily[:, ::-1], kept[None, ::-1])[:, ::-1]
+    result = (path + (final - path[:, -1])[:, None] * progress).T
     result[-1] = final
     return result
 

@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import date
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 import numpy.typing as npt
@@ -87,7 +87,7 @@ def _beside(
             columns[name] = days[name].array
         elif outlook[name].dtype == object:
             codes, values = pd.factorize(outlook[name])
-            columns[name] = pd.Categorical.from_codes(codes[concert].tolist(), values)
+            columns[name] = pd.Categorical.from_codes(cast("Any", codes[concert]), values)
         else:
             columns[name] = outlook[name].array.take(concert)
     return pd.DataFrame(columns)
