@@ -148,6 +148,11 @@ EDGE_CASES: dict[str, EdgeCase] = {
         concert("x", -30, 30),
         [sale("x", -30, 400), sale("x", -3, 60), sale("x", -2, 20)],
     ),
+    "one sale": lambda: (concert("x", -20, 20), [sale("x", -11, 1)]),
+    "all zeros": lambda: (concert("x", -20, 20), [sale("x", day, 0) for day in range(-20, 1)]),
+    "constant": lambda: (concert("x", -20, 20), [sale("x", day, 5) for day in range(-20, 1)]),
+    "sold out on day one": lambda: (concert("x", -20, 20), [sale("x", -20, 500)]),
+    "capacity 0": lambda: (concert("x", -20, 20, capacity=0.0), [sale("x", -20, 30)]),
     "oversold": lambda: (concert("x", -10, 10), [sale("x", -10, 700)]),
     "refunds above sales": lambda: (concert("x", -10, 10), [sale("x", -10, 5), sale("x", -3, 0, 50)]),
     "one huge day": lambda: (concert("x", -10, 10, capacity=1e6), [sale("x", 0, 500_000)]),
@@ -173,6 +178,24 @@ def test_edge_case(name: str, finished: int) -> None:
     result = forecast(both, AS_OF, options=OPTIONS)
     check_bounds(result)
     assert "x" in set(result.outlook["concert_id"])
+
+
+def test_twelve_thousand_sparse_events_are_forecast_within_their_bounds() -> None:
+    base, rng = world(5, 60, 0), np.random.default_rng(9)
+    extra = [concert(f"s{i}", -int(rng.integers(0, 60)), int(rng.integers(0, 60))) for i in range(12_000)]
+    sold = [sale(f"s{i}", -int(rng.integers(0, 30)), 1) for i in np.flatnonzero(rng.random(12_000) < 0.3)]
+    both = ForecastInputs(
+        pd.concat([base.concerts, pd.DataFrame(extra)], ignore_index=True),
+        pd.concat([base.sales, pd.DataFrame(sold, columns=base.sales.columns)], ignore_index=True),
+        NO_DEMAND,
+    )
+    # Two processes: a large day's way.
+    result = forecast(both, AS_OF, options=ForecastOptions(origins=3, processes=2))
+    check_bounds(result)
+    assert len(result.outlook) == 12_000
+    few = forecast(both, AS_OF, options=ForecastOptions(origins=3), concert_ids=["s0", "s1", "s11999"])
+    same = result.outlook.set_index("concert_id").loc[few.outlook["concert_id"]].reset_index()
+    pd.testing.assert_frame_equal(same, few.outlook, check_dtype=False)
 
 
 def test_a_show_on_the_as_of_date_ends_with_what_is_sold() -> None:
