@@ -1,6 +1,8 @@
 # Every target makes .venv by itself when it is missing; PYTHON names the interpreter to build it with.
 PYTHON ?= python3.11
 BIN := .venv/bin
+# uv, not pip: pip before 23.3 reads a locked extra (`gql[requests]==4.0.0`) as an unlocked package.
+INSTALL = $(BIN)/uv pip install --quiet --python $(BIN)/python
 SHELL := /bin/bash
 .SHELLFLAGS := -eu -o pipefail -c
 .DELETE_ON_ERROR:
@@ -17,11 +19,12 @@ help: ## this list
 
 # The stamp is made last, so that an interrupted installation is done again.
 .venv: .venv/installed
-.venv/installed: requirements-dev.lock pyproject.toml
-	@echo "Installing into .venv from requirements-dev.lock: two to four minutes, once."
+.venv/installed: requirements-installer.lock requirements-dev.lock pyproject.toml
+	@echo "Installing into .venv from requirements-dev.lock: one to three minutes, once."
 	$(PYTHON) -m venv .venv
-	$(BIN)/pip install --quiet --disable-pip-version-check --require-hashes -r requirements-dev.lock
-	$(BIN)/pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation -e .
+	$(BIN)/pip install --quiet --disable-pip-version-check --require-hashes -r requirements-installer.lock
+	$(INSTALL) --require-hashes -r requirements-dev.lock
+	$(INSTALL) --no-deps --no-build-isolation -e .
 	@echo "Compiling the solver: half a minute, once."
 	$(BIN)/python -c "from mmt_assets.forecasting.prophet_map import compile_kernels; compile_kernels()"
 	@touch $@
@@ -49,7 +52,7 @@ check: .venv/installed ## lint, format, types, import directions, definitions of
 
 # The peers' packages, beside the locked ones and held to the same versions.
 .venv/bench-installed: requirements-bench.lock .venv/installed
-	$(BIN)/pip install --quiet --disable-pip-version-check --require-hashes -r requirements-bench.lock
+	$(INSTALL) --require-hashes -r requirements-bench.lock
 	@touch $@
 
 bench: .venv/bench-installed ## benchmarks: speed and accuracy of the forecasts
@@ -64,6 +67,8 @@ lock: .venv/installed ## resolve pyproject.toml into the hash-locked requirement
 	  --custom-compile-command "make lock" -c requirements.lock -o requirements-dev.lock
 	$(BIN)/uv pip compile pyproject.toml --extra bench --quiet --python-version 3.11 --generate-hashes \
 	  --no-strip-extras --custom-compile-command "make lock" -c requirements-dev.lock -o requirements-bench.lock
+	echo uv | $(BIN)/uv pip compile - --quiet --python-version 3.11 --generate-hashes \
+	  --custom-compile-command "make lock" -c requirements-dev.lock -o requirements-installer.lock
 
 clean: ## remove the environment, the local warehouse and Dagster's history
 	rm -rf .venv .mmt .dagster_home
