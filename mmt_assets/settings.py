@@ -9,7 +9,12 @@ from typing import Annotated, Any, Literal
 from zoneinfo import ZoneInfo, available_timezones
 
 from dotenv import dotenv_values
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field, SecretStr, ValidationError, model_validator
+from pydantic import AfterValidator, Field, SecretStr, ValidationError, model_validator
+
+from mmt_assets.setting_groups.google_cloud import GoogleCloudSettings
+from mmt_assets.setting_groups.group import SettingsError
+
+__all__ = ["PREFIX", "Settings", "SettingsError", "dagster_home"]
 
 PREFIX = "MMT_"
 # Written by `make demo`, so that the UI and the command line see the same source and days afterwards.
@@ -17,10 +22,6 @@ DEMO_SETTINGS = "demo.env"
 _DEVELOPMENT_KEY = "local-development-key"
 # Long enough for the sample world's eighteen months; a real source names its own first day.
 DEFAULT_HISTORY_DAYS = 548
-
-
-class SettingsError(Exception):
-    """A setting is wrong; the message names the variable, what was given and what is allowed."""
 
 
 def _known_timezone(name: str) -> str:
@@ -35,14 +36,12 @@ def _time_of_day(text: str) -> str:
     return text
 
 
-class Settings(BaseModel):
+class Settings(GoogleCloudSettings):
     """Everything that can be set, each from the variable `MMT_<NAME>`.
 
     Raises:
         SettingsError: From `from_env`, when a value is not allowed.
     """
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
 
     env: Literal["local", "gcp"] = Field("local", description="local: this machine alone; gcp: Google Cloud")
     source: str = Field("sample", min_length=1, description="'sample', or a directory of Parquet or CSV files")
@@ -70,7 +69,6 @@ class Settings(BaseModel):
     )
     worker_timeout_seconds: float = Field(6 * 3600, gt=0, description="Longest time that a worker may take")
     finished_partition_days: int = Field(30, ge=0, description="Days that a finished concert keeps its partition")
-    project: str | None = Field(None, min_length=6, description="Google Cloud project id; needed with MMT_ENV=gcp")
     fan_hash_key: SecretStr | None = Field(None, description="Key of the hash that fan ids are stored as")
 
     @model_validator(mode="after")
@@ -131,16 +129,6 @@ class Settings(BaseModel):
         if self.env == "gcp":
             raise SettingsError("MMT_FAN_HASH_KEY is unset: with MMT_ENV=gcp fan ids need a secret key of your own")
         return _DEVELOPMENT_KEY
-
-    def project_id(self) -> str:
-        """Google Cloud project.
-
-        Raises:
-            SettingsError: `MMT_PROJECT` is unset.
-        """
-        if self.project is None:
-            raise SettingsError("MMT_PROJECT is unset: with MMT_ENV=gcp it names the Google Cloud project")
-        return self.project
 
     @property
     def zone(self) -> ZoneInfo:
