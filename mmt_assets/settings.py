@@ -161,7 +161,7 @@ def _explain(error: ValidationError, given: Mapping[str, Any]) -> str:
     for problem in error.errors():
         name = str(problem["loc"][0]) if problem["loc"] else ""
         if problem["type"] == "extra_forbidden":
-            known = ", ".join(f"{PREFIX}{field.upper()}" for field in Settings.model_fields)
+            known = ", ".join(sorted(f"{PREFIX}{field.upper()}" for field in Settings.model_fields))
             lines.append(f"{PREFIX}{name.upper()} is not a setting; known are {known}")
         elif not name:
             lines.append(problem["msg"].removeprefix("Value error, "))
