@@ -6,7 +6,7 @@ INSTALL = $(BIN)/uv pip install --quiet --python $(BIN)/python
 SHELL := /bin/bash
 .SHELLFLAGS := -eu -o pipefail -c
 .DELETE_ON_ERROR:
-.PHONY: help demo ui test chaos check bench lock clean
+.PHONY: help demo ui test browser chaos check bench lock clean
 # Where the demo takes its data from, and the last day that exists for it.
 SOURCE ?= sample
 AS_OF ?=
@@ -36,8 +36,15 @@ ui: .venv/installed ## Dagster's UI at http://127.0.0.1:3000, with schedule and 
 	$(BIN)/python -m mmt_assets prepare
 	DAGSTER_HOME="$(CURDIR)" PATH="$(CURDIR)/$(BIN):$$PATH" $(BIN)/dagster dev -h 127.0.0.1 -p 3000
 
-test: .venv/installed ## all tests
+test: .venv/installed browser ## all tests
 	$(BIN)/pytest -n 2 -m "not chaos"
+
+# Without it the tests of pages are skipped, each with the way to install it.
+browser: ## Debian's Chromium for the tests of pages, where it is missing and we may install it
+	@command -v chromium chromium-browser google-chrome >/dev/null || { \
+	  [ "$$(id -u)" = 0 ] && command -v apt-get >/dev/null && echo "Installing Chromium for the tests, once." \
+	  && apt-get update -qq && DEBIAN_FRONTEND=noninteractive apt-get install -y -qq chromium >/dev/null; } \
+	|| echo "No Chromium: tests of pages are skipped. To run them: apt-get install chromium"
 
 chaos: .venv/installed ## the long forms of the kill, load and fault tests
 	$(BIN)/pytest -m chaos --timeout 3600
