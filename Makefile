@@ -49,13 +49,26 @@ browser: ## Debian's Chromium for the tests of pages, where it is missing and we
 chaos: .venv/installed ## the long forms of the kill, load and fault tests
 	$(BIN)/pytest -m chaos --timeout 3600
 
-check: .venv/installed ## lint, format, types, import directions, definitions of both environments
+check: .venv/installed .venv-checks/installed ## lint, types, imports, definitions, infrastructure, secrets, dependencies
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/basedpyright --level error
 	$(BIN)/lint-imports
 	MMT_ENV=local $(BIN)/dagster definitions validate -w workspace.yaml
 	MMT_ENV=gcp $(BIN)/dagster definitions validate -w workspace.yaml
+	git ls-files -z '*.sh' | xargs -0 $(BIN)/shellcheck
+	.venv-checks/bin/python .ci/terraform_references.py infra
+	.venv-checks/bin/checkov --directory infra --config-file infra/.checkov.yaml
+	if command -v terraform >/dev/null; then terraform fmt -check -recursive infra; \
+	  else echo "infra: format NOT CHECKED, terraform is not installed"; fi
+	git ls-files -z ':!*.lock' | xargs -0 $(BIN)/detect-secrets-hook
+	$(BIN)/python .ci/audit_dependencies.py requirements.lock
+
+# What checks Terraform, apart: its packages and ours exclude each other.
+.venv-checks/installed: requirements-checks.lock .venv/installed
+	$(BIN)/uv venv --quiet --clear --python $(BIN)/python .venv-checks
+	$(BIN)/uv pip install --quiet --python .venv-checks/bin/python --require-hashes -r requirements-checks.lock
+	@touch $@
 
 # The peers' packages, beside the locked ones and held to the same versions.
 .venv/bench-installed: requirements-bench.lock .venv/installed
@@ -74,8 +87,10 @@ lock: .venv/installed ## resolve pyproject.toml into the hash-locked requirement
 	  --custom-compile-command "make lock" -c requirements.lock -o requirements-dev.lock
 	$(BIN)/uv pip compile pyproject.toml --extra bench --quiet --python-version 3.11 --generate-hashes \
 	  --no-strip-extras --custom-compile-command "make lock" -c requirements-dev.lock -o requirements-bench.lock
+	echo checkov | $(BIN)/uv pip compile - --quiet --python-version 3.11 --generate-hashes \
+	  --custom-compile-command "make lock" -o requirements-checks.lock
 	echo uv | $(BIN)/uv pip compile - --quiet --python-version 3.11 --generate-hashes \
 	  --custom-compile-command "make lock" -c requirements-dev.lock -o requirements-installer.lock
 
 clean: ## remove the environment, the local warehouse and Dagster's history
-	rm -rf .venv .mmt .dagster_home
+	rm -rf .venv .venv-checks .mmt .dagster_home

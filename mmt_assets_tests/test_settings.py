@@ -107,7 +107,7 @@ def test_settings_survive_the_way_through_variables() -> None:
 
 
 def test_own_variables_come_before_those_of_the_demo(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    (tmp_path / DEMO_SETTINGS).write_text("MMT_TIMEZONE=Europe/Berlin\nMMT_RELOAD_DAYS=3\n")
+    (tmp_path / DEMO_SETTINGS).write_text("MMT_TIMEZONE=Europe/Berlin\nMMT_RELOAD_DAYS=3\n")  # pragma: allowlist secret
     monkeypatch.setenv("MMT_HOME", str(tmp_path))
     monkeypatch.setenv("MMT_RELOAD_DAYS", "5")
     settings = Settings.from_env()
