@@ -1,5 +1,6 @@
 """One contract per table: columns, types, keys and rules."""
 
+from mmt_assets.contracts.analysts import ACCURACY, ANALYST_TABLES
 from mmt_assets.contracts.features import CITY_DEMAND, CONCERT_SALES, FEATURE_TABLES
 from mmt_assets.contracts.forecasts import (
     BOOKING_CURVES,
@@ -22,10 +23,12 @@ from mmt_assets.contracts.raw import (
 )
 from mmt_assets.contracts.spec import Column, ColumnType, Rule, TableContract
 
-ALL_TABLES = (*RAW_TABLES, *FEATURE_TABLES, *FORECAST_TABLES, *OPERATIONS_TABLES)
+ALL_TABLES = (*RAW_TABLES, *FEATURE_TABLES, *FORECAST_TABLES, *ANALYST_TABLES, *OPERATIONS_TABLES)
 
 __all__ = [
+    "ACCURACY",
     "ALL_TABLES",
+    "ANALYST_TABLES",
     "BOOKING_CURVES",
     "CITY_DEMAND",
     "CITY_DEMAND_FORECAST",

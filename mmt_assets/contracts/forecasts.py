@@ -4,22 +4,24 @@ from mmt_assets.contracts.spec import Column, Rule, TableContract, quantiles_ord
 
 ORIGINS = ("live", "backfill")
 
-_PROVENANCE = (
-    Column("method", "STRING", "Model that made the row"),
-    Column("origin", "STRING", "live: published on its day or on demand; backfill: made afterwards", allowed=ORIGINS),
+ORIGIN = Column(
+    "origin", "STRING", "live: published on its day or on demand; backfill: made afterwards", allowed=ORIGINS
+)
+RUN_COLUMNS = (
     Column("computed_at", "TIMESTAMP", "When the row was computed (UTC)"),
     Column("run_id", "STRING", "Dagster run"),
     Column("run_created_at", "TIMESTAMP", "When that run was created (UTC): the fence against older runs"),
     Column("commit", "STRING", "Commit of the source code; 'unknown' outside a checkout"),
     Column("lock_hash", "STRING", "SHA-256 of the lock file that the environment was built from"),
 )
-PROVENANCE_COLUMNS = tuple(column.name for column in _PROVENANCE if column.name not in ("method", "origin"))
+PROVENANCE_COLUMNS = tuple(column.name for column in RUN_COLUMNS)
+_PROVENANCE = (Column("method", "STRING", "Model that made the row"), ORIGIN, *RUN_COLUMNS)
 
-_AS_OF = Column("as_of_date", "DATE", "End of this business day: nothing later is known")
-_CONCERT = Column("concert_id", "STRING", "Concert")
+AS_OF = Column("as_of_date", "DATE", "End of this business day: nothing later is known")
+CONCERT = Column("concert_id", "STRING", "Concert")
 
 
-def _quantiles(prefix: str, what: str, *, minimum: float | None = None) -> tuple[Column, ...]:
+def quantile_columns(prefix: str, what: str, *, minimum: float | None = None) -> tuple[Column, ...]:
     """Three quantile columns of one quantity."""
     return tuple(
         Column(f"{prefix}_p{level}", "FLOAT64", f"{what}, {level}% quantile", minimum=minimum) for level in (10, 50, 90)
@@ -28,9 +30,9 @@ def _quantiles(prefix: str, what: str, *, minimum: float | None = None) -> tuple
 
 _PATH = (
     Column("sales_date", "DATE", "Future business day"),
-    *_quantiles("tickets", "Net tickets of that day"),
-    *_quantiles("cumulative_tickets", "Net tickets sold up to that day", minimum=0),
-    *_quantiles("cumulative_gross_tickets", "Tickets sold up to that day, gross of refunds", minimum=0),
+    *quantile_columns("tickets", "Net tickets of that day"),
+    *quantile_columns("cumulative_tickets", "Net tickets sold up to that day", minimum=0),
+    *quantile_columns("cumulative_gross_tickets", "Tickets sold up to that day, gross of refunds", minimum=0),
 )
 
 _OUTLOOK = (
@@ -48,7 +50,7 @@ _OUTLOOK = (
     Column("sold", "INT64", "Net tickets sold so far"),
     Column("capacity", "INT64", "Seats; null when unknown", required=False),
     Column("sell_through_pct", "FLOAT64", "sold / capacity in percent", required=False),
-    *_quantiles("final", "Net tickets at the show", minimum=0),
+    *quantile_columns("final", "Net tickets at the show", minimum=0),
     Column("final_gross_p50", "FLOAT64", "Tickets at the show, gross of refunds, 50% quantile", minimum=0),
     Column(
         "sell_out_probability", "FLOAT64", "Probability of a sell-out; null without capacity", required=False, minimum=0
@@ -60,6 +62,7 @@ _OUTLOOK = (
     Column("demand_fans", "INT64", "Fans who asked for this artist in this city", required=False, minimum=0),
     Column("status_flag", "STRING", "What deserves attention"),
     Column("method_reason", "STRING", "Why this method was used"),
+    Column("champion", "STRING", "Single model that weighed most in the forecast", required=False),
 )
 _OUTLOOK_RULES = (
     Rule("probability_in_range", "0 <= sell_out_probability <= 1", "sell_out_probability > 1"),
@@ -76,7 +79,7 @@ TICKET_SALES = TableContract(
     schema="forecasts",
     name="ticket_sales",
     description="Forecast per as-of date, concert and future sales date: tickets and cumulative tickets.",
-    columns=(_AS_OF, _CONCERT, *_PATH, *_PROVENANCE),
+    columns=(AS_OF, CONCERT, *_PATH, *_PROVENANCE),
     key=("as_of_date", "concert_id", "sales_date"),
     partition_column="as_of_date",
     cluster_by=("concert_id",),
@@ -90,7 +93,7 @@ CONCERT_OUTLOOK = TableContract(
     schema="forecasts",
     name="concert_outlook",
     description="One row per as-of date and active concert: sold, final forecast, sell-out, pace, status flag.",
-    columns=(_AS_OF, _CONCERT, *_OUTLOOK, *_PROVENANCE),
+    columns=(AS_OF, CONCERT, *_OUTLOOK, *_PROVENANCE),
     key=("as_of_date", "concert_id"),
     partition_column="as_of_date",
     cluster_by=("concert_id",),
@@ -102,7 +105,7 @@ BOOKING_CURVES = TableContract(
     name="booking_curves",
     description="The pooled booking curve per segment that the forecasts of that day used.",
     columns=(
-        _AS_OF,
+        AS_OF,
         Column("segment", "STRING", "Concerts that share the curve"),
         Column(
             "dimension", "STRING", "What the buckets count", allowed=("days_since_on_sale", "days_to_show", "weekday")
@@ -121,7 +124,7 @@ CONCERT_FORECAST = TableContract(
     schema="forecasts",
     name="concert_forecast",
     description="The current forecast of each concert, from its as-of date on; outlook columns are repeated.",
-    columns=(_CONCERT, _AS_OF, *_PATH, *_OUTLOOK, *_PROVENANCE),
+    columns=(CONCERT, AS_OF, *_PATH, *_OUTLOOK, *_PROVENANCE),
     key=("concert_id", "sales_date"),
     cluster_by=("concert_id",),
     rules=(quantiles_ordered("tickets", "cumulative_tickets", "cumulative_gross_tickets"), *_OUTLOOK_RULES[:-1]),
@@ -142,7 +145,7 @@ CITY_DEMAND_FORECAST = TableContract(
     name="city_demand_forecast",
     description="Fans' demand ahead per as-of date, artist, country and city, in the next 7 to 84 days.",
     columns=(
-        _AS_OF,
+        AS_OF,
         Column("artist", "STRING", "Artist asked for"),
         Column("country", "STRING", "Country"),
         Column("city", "STRING", "City"),
@@ -150,8 +153,8 @@ CITY_DEMAND_FORECAST = TableContract(
         Column("days_ahead", "INT64", "demand_date - as_of_date", minimum=1),
         Column("makes_so_far", "INT64", "Makes up to the as-of date", minimum=0),
         Column("fans_so_far", "INT64", "Fans up to the as-of date", minimum=0),
-        *_quantiles("makes", "Makes after the as-of date, up to demand_date together", minimum=0),
-        *_quantiles("fans", "Fans by the end of demand_date, those so far included", minimum=0),
+        *quantile_columns("makes", "Makes after the as-of date, up to demand_date together", minimum=0),
+        *quantile_columns("fans", "Fans by the end of demand_date, those so far included", minimum=0),
         Column("method_reason", "STRING", "Why this method was used"),
         *_PROVENANCE,
     ),

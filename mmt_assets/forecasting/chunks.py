@@ -49,6 +49,7 @@ OUTLOOK_COLUMNS = (
     "status_flag",
     "method",
     "method_reason",
+    "champion",
 )
 
 
@@ -159,7 +160,8 @@ def forecast_chunk(task: Task, chunk: Ints) -> Published:
     compared = pace(origin, _log_expected(learned, origin), task.comparison.finished, task.comparison.log_expected)
     forecasts = [_one_concert(learned, origin, i, mixed, paths.kept) for i in range(len(chunk))]
     rows = [
-        _outlook_row(origin, i, one, compared, task.day) | dict(zip(("method", "method_reason"), said, strict=True))
+        _outlook_row(origin, i, one, compared, task.day)
+        | dict(zip(("method", "method_reason", "champion"), said, strict=True))
         for i, one in enumerate(forecasts)
         for said in [_method(origin, i, mixed)]
     ]
@@ -173,13 +175,14 @@ def forecast_chunk(task: Task, chunk: Ints) -> Published:
 
 @dataclass(frozen=True)
 class _Mixed:
-    """The models' forecasts as one: path (n, horizon), gross remaining and net total (n,), methods and reasons."""
+    """The models' forecasts as one: path (n, horizon), gross remaining and net total (n,), how, why, heaviest."""
 
     path: Floats
     remaining: Floats
     final: Floats
     methods: list[Method]
     reasons: list[str]
+    champions: list[str]
 
 
 def _combine(learned: Learned, origin: Origin, paths: Paths) -> _Mixed:
@@ -206,7 +209,8 @@ def _combine(learned: Learned, origin: Origin, paths: Paths) -> _Mixed:
     totals = stacked.sum(axis=2).T
     finals = np.column_stack([refunds.net_path(origin.net, path, paths.kept)[:, 0] for path in stacked])
     path = np.einsum("mnh,nm->nh", stacked, weights)
-    return _Mixed(path, (totals * weights).sum(axis=1), (finals * weights).sum(axis=1), methods, reasons)
+    champions = [names[k] for k in weights.argmax(axis=1)]
+    return _Mixed(path, (totals * weights).sum(axis=1), (finals * weights).sum(axis=1), methods, reasons, champions)
 
 
 def _replayed_weights(blend: Blend, names: tuple[str, ...], origin: Origin) -> Floats:
@@ -225,12 +229,13 @@ def _heaviest(names: tuple[str, ...], weights: Floats) -> str:
     return ", ".join(f"{names[k]} {weights[k]:.0%}" for k in order if weights[k] >= 0.005)  # noqa: PLR2004
 
 
-def _method(origin: Origin, i: int, mixed: _Mixed) -> tuple[Method, str]:
+def _method(origin: Origin, i: int, mixed: _Mixed) -> tuple[Method, str, str | None]:
+    """Return what made the row, why, and the single model that weighed most, if any."""
     if origin.history.concerts.status[i] == "cancelled":
-        return "cancelled", "cancelled: every ticket goes back"
+        return "cancelled", "cancelled: every ticket goes back", None
     if origin.days_to_show[i] == 0:
-        return "complete", "the show is on the as-of date: what is sold is final"
-    return mixed.methods[i], mixed.reasons[i]
+        return "complete", "the show is on the as-of date: what is sold is final", None
+    return mixed.methods[i], mixed.reasons[i], mixed.champions[i]
 
 
 def _one_concert(learned: Learned, origin: Origin, i: int, mixed: _Mixed, kept: Floats) -> outlook.ConcertForecast:
