@@ -1,0 +1,142 @@
+"""BigQuery for tests: the emulator in a process of its own, or a real project with `--run-gcp`."""
+
+import json
+import os
+import subprocess
+import urllib.request
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from uuid import uuid4
+
+import pytest
+from google.api_core.client_options import ClientOptions
+from google.auth.credentials import AnonymousCredentials
+from google.cloud import bigquery
+
+from mmt_assets_tests.servers.dagster_deployment import end_tree
+
+ROOT = Path(__file__).parents[2]
+EMULATOR_PYTHON = ROOT / ".venv-emulators" / "bin" / "python"
+STAGES = ("raw", "features", "forecasts", "operations", "staging")
+EMULATED_PROJECT = "mmt-emulated"
+
+
+@dataclass(frozen=True)
+class BigQueryServer:
+    """Where BigQuery answers.
+
+    Attributes:
+        project: Google Cloud project.
+        endpoint: REST address; None for the real service.
+        storage_endpoint: `host:port` of the Storage API, without TLS; None for the real service.
+    """
+
+    project: str
+    endpoint: str | None = None
+    storage_endpoint: str | None = None
+
+    def client(self) -> bigquery.Client:
+        """A client of its own, beside the one under test."""
+        if self.endpoint is None:
+            return bigquery.Client(project=self.project)
+        return bigquery.Client(
+            project=self.project,
+            credentials=AnonymousCredentials(),
+            client_options=ClientOptions(api_endpoint=self.endpoint),
+        )
+
+    def fail_next(self, kind: str, text: str) -> None:
+        """Have the emulator fail the next job whose statement holds `text`, see `Faults` there."""
+        request = urllib.request.Request(  # noqa: S310 - the emulator's own address
+            f"{self.endpoint}/faults",
+            data=json.dumps({"kind": kind, "text": text}).encode(),
+            headers={"Content-Type": "application/json"},
+        )
+        with urllib.request.urlopen(request, timeout=30) as answer:  # noqa: S310
+            assert answer.status == 200
+
+
+@dataclass(frozen=True)
+class BigQueryPlace:
+    """Datasets of one test.
+
+    Attributes:
+        server: Where they are.
+        prefix: What their names begin with: `<prefix>raw`, `<prefix>features`, ... and `<prefix>source`.
+    """
+
+    server: BigQueryServer
+    prefix: str
+
+    @property
+    def project(self) -> str:
+        """Google Cloud project."""
+        return self.server.project
+
+    @property
+    def endpoint(self) -> str | None:
+        """REST address; None for the real service."""
+        return self.server.endpoint
+
+    @property
+    def storage_endpoint(self) -> str | None:
+        """Address of the Storage API; None for the real service."""
+        return self.server.storage_endpoint
+
+    @property
+    def source_dataset(self) -> str:
+        """An empty dataset for source tables."""
+        return f"{self.prefix}source"
+
+    def settings(self) -> dict[str, str]:
+        """What points the code location at these datasets, as variables."""
+        given = {
+            "MMT_PROJECT": self.project,
+            "MMT_DATASET_PREFIX": self.prefix,
+            "MMT_BIGQUERY_ENDPOINT": self.endpoint,
+            "MMT_BIGQUERY_STORAGE_ENDPOINT": self.storage_endpoint,
+        }
+        return {name: value for name, value in given.items() if value is not None}
+
+
+@pytest.fixture(scope="session")
+def bigquery_server(request: pytest.FixtureRequest) -> Iterator[BigQueryServer]:
+    """BigQuery's emulator, or the project of `--gcp-project` with `--run-gcp`."""
+    if request.config.getoption("--run-gcp"):
+        yield BigQueryServer(request.config.getoption("--gcp-project"))
+        return
+    if not EMULATOR_PYTHON.exists():
+        missing = f"BigQuery's emulator is not installed ({EMULATOR_PYTHON} is missing): make .venv-emulators"
+        if os.environ.get("MMT_REQUIRE_EMULATORS") == "1":
+            pytest.fail(missing)
+        pytest.skip(missing)
+    # It ends when this pipe closes, so with this process, whichever way that dies.
+    process = subprocess.Popen(
+        [EMULATOR_PYTHON, Path(__file__).with_name("bigquery_emulator.py")],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        env={"PATH": os.environ["PATH"], "PYTHONUNBUFFERED": "1", "OMP_NUM_THREADS": "1"},
+    )
+    try:
+        assert process.stdout
+        # Its imports print, too.
+        line = next((line for line in process.stdout if line.startswith(b"{")), None)
+        assert line, f"the emulator ended with {process.wait(30)} before it was ready; its stderr says why"
+        ports = json.loads(line)
+        yield BigQueryServer(EMULATED_PROJECT, f"http://127.0.0.1:{ports['rest']}", f"127.0.0.1:{ports['grpc']}")
+    finally:
+        end_tree(process)
+
+
+@pytest.fixture
+def bigquery_place(bigquery_server: BigQueryServer) -> Iterator[BigQueryPlace]:
+    """A fresh set of datasets, deleted after the test."""
+    place = BigQueryPlace(bigquery_server, f"test_{uuid4().hex[:10]}_")
+    client = bigquery_server.client()
+    datasets = [f"{place.project}.{place.prefix}{stage}" for stage in (*STAGES, "source")]
+    for dataset in datasets:
+        client.create_dataset(dataset)
+    yield place
+    for dataset in datasets:
+        client.delete_dataset(dataset, delete_contents=True, not_found_ok=True)
