@@ -36,7 +36,7 @@ ui: .venv/installed ## Dagster's UI at http://127.0.0.1:3000, with schedule and 
 	$(BIN)/python -m mmt_assets prepare
 	DAGSTER_HOME="$(CURDIR)" PATH="$(CURDIR)/$(BIN):$$PATH" $(BIN)/dagster dev -h 127.0.0.1 -p 3000
 
-test: .venv/installed browser ## all tests
+test: .venv/installed .venv-emulators/installed browser ## all tests
 	$(BIN)/pytest -n 2 -m "not chaos"
 
 # Without it the tests of pages are skipped, each with the way to install it.
@@ -46,7 +46,7 @@ browser: ## Debian's Chromium for the tests of pages, where it is missing and we
 	  && apt-get update -qq && DEBIAN_FRONTEND=noninteractive apt-get install -y -qq chromium >/dev/null; } \
 	|| echo "No Chromium: tests of pages are skipped. To run them: apt-get install chromium"
 
-chaos: .venv/installed ## the long forms of the kill, load and fault tests
+chaos: .venv/installed .venv-emulators/installed ## the long forms of the kill, load and fault tests
 	$(BIN)/pytest -m chaos --timeout 3600
 
 check: .venv/installed .venv-checks/installed ## lint, types, imports, definitions, infrastructure, secrets, dependencies
@@ -63,6 +63,12 @@ check: .venv/installed .venv-checks/installed ## lint, types, imports, definitio
 	  else echo "infra: format NOT CHECKED, terraform is not installed"; fi
 	git ls-files -z ':!*.lock' | xargs -0 $(BIN)/detect-secrets-hook
 	$(BIN)/python .ci/audit_dependencies.py requirements.lock
+
+# BigQuery's emulator, apart: it holds sqlglot back. The tests start it from there.
+.venv-emulators/installed: requirements-emulators.lock .venv/installed
+	$(BIN)/uv venv --quiet --clear --python $(BIN)/python .venv-emulators
+	$(BIN)/uv pip install --quiet --python .venv-emulators/bin/python --require-hashes -r requirements-emulators.lock
+	@touch $@
 
 # What checks Terraform, apart: its packages and ours exclude each other.
 .venv-checks/installed: requirements-checks.lock .venv/installed
@@ -89,8 +95,10 @@ lock: .venv/installed ## resolve pyproject.toml into the hash-locked requirement
 	  --no-strip-extras --custom-compile-command "make lock" -c requirements-dev.lock -o requirements-bench.lock
 	echo checkov | $(BIN)/uv pip compile - --quiet --python-version 3.11 --generate-hashes \
 	  --custom-compile-command "make lock" -o requirements-checks.lock
+	printf 'bqemulator==1.4.0\nnumpy\n' | $(BIN)/uv pip compile - --quiet --python-version 3.11 --generate-hashes \
+	  --custom-compile-command "make lock" -o requirements-emulators.lock
 	echo uv | $(BIN)/uv pip compile - --quiet --python-version 3.11 --generate-hashes \
 	  --custom-compile-command "make lock" -c requirements-dev.lock -o requirements-installer.lock
 
 clean: ## remove the environment, the local warehouse and Dagster's history
-	rm -rf .venv .venv-checks .mmt .dagster_home
+	rm -rf .venv .venv-emulators .venv-checks .mmt .dagster_home

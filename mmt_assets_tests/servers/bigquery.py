@@ -100,11 +100,34 @@ class BigQueryPlace:
         return {name: value for name, value in given.items() if value is not None}
 
 
+def pytest_addoption(parser: pytest.Parser) -> None:
+    """`--run-gcp` runs the BigQuery tests on a real project, with default credentials."""
+    group = parser.getgroup("Google Cloud")
+    group.addoption("--run-gcp", action="store_true", help="use a real project instead of BigQuery's emulator")
+    group.addoption("--gcp-project", help="the project; datasets named test_... are made in it and deleted")
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    """A real project has to be named."""
+    config.addinivalue_line("markers", "gcp: proves what the emulator cannot; skipped without --run-gcp")
+    if config.getoption("--run-gcp") and not config.getoption("--gcp-project"):
+        raise pytest.UsageError("--run-gcp needs --gcp-project PROJECT: datasets are made in it and deleted")
+
+
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """Skip what needs the real service."""
+    if not config.getoption("--run-gcp"):
+        skip = pytest.mark.skip(reason="needs a Google Cloud project: pytest --run-gcp --gcp-project PROJECT")
+        for item in items:
+            if item.get_closest_marker("gcp"):
+                item.add_marker(skip)
+
+
 @pytest.fixture(scope="session")
 def bigquery_server(request: pytest.FixtureRequest) -> Iterator[BigQueryServer]:
     """BigQuery's emulator, or the project of `--gcp-project` with `--run-gcp`."""
     if request.config.getoption("--run-gcp"):
-        yield BigQueryServer(request.config.getoption("--gcp-project"))
+        yield BigQueryServer(str(request.config.getoption("--gcp-project")))
         return
     if not EMULATOR_PYTHON.exists():
         missing = f"BigQuery's emulator is not installed ({EMULATOR_PYTHON} is missing): make .venv-emulators"

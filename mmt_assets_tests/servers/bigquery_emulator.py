@@ -12,7 +12,7 @@ What is mended, each by replacing one function of the emulator in this process:
 5. A job id that exists is refused with 409, and a job keeps its labels; both as the service documents it.
 6. Bytes are estimated (rows x columns x 8 of each table that is read), so that limits can be tested; 10 MiB are
    billed at least, as by the service.
-7. `inject` (an extra HTTP route, /faults) makes the next statements fail as the service does: see `Faults`.
+7. POST /faults makes jobs to come fail as the service does, see `Faults`.
 """
 
 # pyright: reportMissingImports=false
@@ -40,13 +40,13 @@ from bqemulator.storage.engine import DuckDBEngine
 from fastapi import FastAPI, Request
 from fastapi.responses import JSONResponse, Response
 from sqlglot import exp
+from sqlglot.errors import SqlglotError
 
 _BYTES_PER_VALUE = 8
 _LEAST_BILLED = 10 * 1024 * 1024
 _ANONYMOUS = re.compile(r'"[^"]*___bqemu_anonymous"\."anon(\w+)"')
 
 _parameters: contextvars.ContextVar[list[dict[str, Any]] | None] = contextvars.ContextVar("parameters", default=None)
-_configuration: contextvars.ContextVar[dict[str, Any]] = contextvars.ContextVar("configuration")
 
 
 class Faults:
@@ -88,15 +88,15 @@ def mend_engine() -> None:
         finally:
             cursor.close()
 
-    DuckDBEngine._load_spatial = lambda _: None  # noqa: SLF001
+    DuckDBEngine._load_spatial = lambda _: None
     DuckDBEngine.fetch_arrow = fetch_arrow
 
 
 def mend_uploads() -> None:
     """2."""
-    permitted = upload._is_permitted_media_type  # noqa: SLF001
-    from_envelope = upload._load_configuration_from_envelope  # noqa: SLF001
-    run_load = upload._run_load  # noqa: SLF001
+    permitted = upload._is_permitted_media_type
+    from_envelope = upload._load_configuration_from_envelope
+    run_load = upload._run_load
 
     def configuration_with_job(envelope: dict[str, Any]) -> dict[str, Any]:
         return {**from_envelope(envelope), "_job": envelope.get("jobReference", {}).get("jobId")}
@@ -105,19 +105,18 @@ def mend_uploads() -> None:
         own = {key: value for key, value in configuration.items() if key != "_job"}
         if given := configuration.get("_job"):
             refuse_known_job(ctx, project_id, given)
-            upload._new_job_id = lambda: given  # noqa: SLF001 - one event loop, no wait in between
-        _configuration.set(own)
+            upload._new_job_id = lambda: given
         return await run_load(project_id=project_id, configuration=own, media_path=media_path, ctx=ctx)
 
-    upload._is_permitted_media_type = lambda kind: kind in ("*/*", "") or permitted(kind)  # noqa: SLF001
-    upload._load_configuration_from_envelope = configuration_with_job  # noqa: SLF001
-    upload._run_load = run_with_job  # noqa: SLF001
+    upload._is_permitted_media_type = lambda kind: kind in ("*/*", "") or permitted(kind)
+    upload._load_configuration_from_envelope = configuration_with_job
+    upload._run_load = run_with_job
 
 
 def mend_scripts() -> None:
     """4."""
     bind = interpreter.bind_parameters
-    run_body = executor._run_query_body  # noqa: SLF001
+    run_body = executor._run_query_body
 
     async def run_query_body(**arguments: Any) -> Any:
         token = _parameters.set(arguments["query_params"])
@@ -130,7 +129,7 @@ def mend_scripts() -> None:
             _parameters.reset(token)
 
     interpreter.bind_parameters = lambda sql, given=None: bind(sql, given or _parameters.get())
-    executor._run_query_body = run_query_body  # noqa: SLF001
+    executor._run_query_body = run_query_body
 
 
 def refuse_known_job(ctx: Any, project_id: str, job_id: str) -> None:
@@ -144,30 +143,28 @@ def estimated_bytes(ctx: Any, project_id: str, sql: str) -> int:
     total = 0
     try:
         tables = [table for tree in sqlglot.parse(sql, read="bigquery") if tree for table in tree.find_all(exp.Table)]
-    except sqlglot.errors.SqlglotError:
+    except SqlglotError:
         return 0
     for name in {(table.catalog or project_id, table.db, table.name) for table in tables if table.db}:
         known = ctx.catalog.get_table(*name)
         if known is None:
             continue
         schema = f"{name[0]}__{name[1]}"
-        rows = ctx.engine.execute(f'SELECT COUNT(*) FROM "{schema}"."{name[2]}"').fetchone()  # noqa: S608
+        rows = ctx.engine.execute(f'SELECT COUNT(*) FROM "{schema}"."{name[2]}"').fetchone()
         total += (rows[0] if rows else 0) * len(known.schema_.fields) * _BYTES_PER_VALUE
     return total
 
 
 def mend_jobs() -> None:
     """5, 6 and the conflict of 7."""
-    handle = job_routes._handle_query_job  # noqa: SLF001
-    execute = job_routes._execute_query_or_failed_meta  # noqa: SLF001
-    render = job_routes._build_job_response  # noqa: SLF001
+    handle = job_routes._handle_query_job
+    execute = job_routes._execute_query_or_failed_meta
 
     async def handle_query_job(
         project_id: str, job_id: str, config: dict[str, Any], *, dry_run: bool, ctx: Any, **more: Any
     ) -> Any:
         if not dry_run:
             refuse_known_job(ctx, project_id, job_id)
-        _configuration.set(config)
         answer = await handle(project_id, job_id, config, dry_run=dry_run, ctx=ctx, **more)
         if isinstance(answer, dict):
             scanned = str(estimated_bytes(ctx, project_id, config["query"].get("query", "")))
@@ -189,12 +186,12 @@ def mend_jobs() -> None:
         if failure is None:
             made = await execute(**arguments)
         else:
-            made = job_routes._failed_job_meta(  # noqa: SLF001
+            made = job_routes._failed_job_meta(
                 project_id=arguments["project_id"],
                 job_id=arguments["job_id"],
                 job_type="QUERY",
                 config=config,
-                error_result=job_routes._domain_error_to_error_result(failure),  # noqa: SLF001
+                error_result=job_routes._domain_error_to_error_result(failure),
                 now=ctx.clock.now(),
             )
         statistics = made.statistics
@@ -205,12 +202,8 @@ def mend_jobs() -> None:
         labels = config.get("labels")
         return made.model_copy(update={"configuration": {**made.configuration, "labels": labels}}) if labels else made
 
-    def build_job_response(project_id: str, job_id: str, job_meta: JobMeta, config: dict[str, Any]) -> dict[str, Any]:
-        return render(project_id, job_id, job_meta, config)
-
-    job_routes._handle_query_job = handle_query_job  # noqa: SLF001
-    job_routes._execute_query_or_failed_meta = execute_or_failed  # noqa: SLF001
-    job_routes._build_job_response = build_job_response  # noqa: SLF001
+    job_routes._handle_query_job = handle_query_job
+    job_routes._execute_query_or_failed_meta = execute_or_failed
 
 
 def add_faults(app: FastAPI) -> None:
