@@ -85,6 +85,15 @@ resource "google_pubsub_subscription_iam_member" "orchestrator_pulls" {
   member       = google_service_account.orchestrator.member
 }
 
+# Silence is told from an empty queue by asking for the subscription itself.
+resource "google_pubsub_subscription_iam_member" "orchestrator_looks" {
+  for_each = local.queues
+
+  subscription = google_pubsub_subscription.queue[each.key].id
+  role         = "roles/pubsub.viewer"
+  member       = google_service_account.orchestrator.member
+}
+
 resource "google_pubsub_topic_iam_member" "orchestrator_dead_letters" {
   topic  = google_pubsub_topic.dead_letters.id
   role   = "roles/pubsub.publisher"

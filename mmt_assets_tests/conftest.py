@@ -23,7 +23,11 @@ Rows = Sequence[Row] | pd.DataFrame
 Day = date | str
 
 # Fixtures that start servers (emulators, test servers, a browser), one module each.
-pytest_plugins = ["mmt_assets_tests.servers.bigquery", "mmt_assets_tests.servers.browser"]
+pytest_plugins = [
+    "mmt_assets_tests.servers.bigquery",
+    "mmt_assets_tests.servers.browser",
+    "mmt_assets_tests.servers.pubsub",
+]
 
 _CONCERT = ("concert_id", "artist", "city", "country", "venue", "capacity", "on_sale_at", "show_at")
 _ORDER = ("order_id", "concert_id", "ordered_at", "quantity", "unit_price")

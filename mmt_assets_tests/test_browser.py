@@ -30,6 +30,7 @@ def test_errors_and_requests_that_leave_a_page_are_heard(page: WatchedPage, tmp_
 def test_without_a_browser_tests_are_skipped_or_fail_with_the_way_to_install_it(
     monkeypatch: pytest.MonkeyPatch, required: str, outcome: type[BaseException]
 ) -> None:
+    monkeypatch.delenv("CI", raising=False)
     monkeypatch.setenv("MMT_REQUIRE_EMULATORS", required)
     monkeypatch.setattr(browser, "chromium", lambda: None)
     with pytest.raises(outcome, match="apt-get install chromium"):

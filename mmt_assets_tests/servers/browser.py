@@ -5,7 +5,6 @@ before the page is opened, after it is closed, or in another thread. A test that
 a while with `open_browser` instead of the fixtures.
 """
 
-import os
 import shutil
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -15,6 +14,8 @@ from urllib.parse import urlsplit
 
 import pytest
 from playwright.sync_api import Page, sync_playwright
+
+from mmt_assets_tests.servers.required import missing
 
 HOW_TO_INSTALL = "apt-get install chromium (as root, `make browser` does it)"
 # Debian's wrapper turns them on again by /etc/chromium.d; nothing but loopback can be resolved in any case.
@@ -72,13 +73,8 @@ def chromium() -> str | None:
 
 
 def require_chromium() -> str:
-    """Path of Chromium; without one the test is skipped, or fails with MMT_REQUIRE_EMULATORS=1."""
-    if found := chromium():
-        return found
-    told = f"Chromium is not installed: {HOW_TO_INSTALL}"
-    if os.environ.get("MMT_REQUIRE_EMULATORS") == "1":
-        pytest.fail(told, pytrace=False)
-    pytest.skip(told)
+    """Path of Chromium; without one the test is skipped, or fails where emulators are required."""
+    return chromium() or missing("Chromium", HOW_TO_INSTALL)
 
 
 @contextmanager
