@@ -14,6 +14,7 @@ from statsforecast import StatsForecast
 from statsforecast.models import AutoETS, AutoTheta, HistoricAverage
 
 from mmt_assets.forecasting.inputs import ForecastInputs
+from mmt_assets.forecasting.pickup import pickup_remaining
 from mmt_assets.forecasting.prophet_map import ProphetSpec, Seasonality, SeriesBatch, fit, predict
 from mmt_assets.forecasting.prophet_map.specification import Growth
 
@@ -111,16 +112,9 @@ def _statsforecast(targets: Targets) -> dict[str, Floats]:
 
 def _pickup(inputs: ForecastInputs, sales: pd.DataFrame, day: pd.Timestamp, targets: Targets) -> dict[str, Floats]:
     """Additive and multiplicative pick-up of all finished concerts."""
-    done = inputs.concerts[inputs.concerts["show_date"] < day][["concert_id", "show_date"]]
-    joined = sales.merge(done, on="concert_id")
-    left = (joined["show_date"] - joined["sales_date"]).dt.days.to_numpy()
-    net = joined["net"].to_numpy(dtype=float)
-    final = net[left >= 0].sum()
-    then = np.array([net[left >= horizon].sum() for horizon in targets.days_to_show])
-    return {
-        "pickup_additive": (final - then) / max(len(done), 1),
-        "pickup_multiplicative": targets.net * (final / np.maximum(then, 1.0) - 1),
-    }
+    wanted = pd.DataFrame({"days_to_show": targets.days_to_show, "sold": targets.net}).assign(as_of_date=day)
+    said = pickup_remaining(inputs.concerts, sales, wanted)
+    return {f"pickup_{name}": said[name].to_numpy() for name in ("additive", "multiplicative")}
 
 
 def _lightgbm(inputs: ForecastInputs, sales: pd.DataFrame, day: pd.Timestamp, wanted: pd.DataFrame) -> Floats:

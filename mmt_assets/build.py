@@ -6,6 +6,7 @@ from typing import Any
 
 import dagster as dg
 
+from mmt_assets.assets.accuracy import accuracy_asset
 from mmt_assets.assets.features import feature_assets
 from mmt_assets.assets.forecasts import forecast_assets
 from mmt_assets.assets.raw import raw_assets
@@ -51,7 +52,12 @@ def build_definitions(
         # Backfill policies and mappings to days before the first one are beta in Dagster; the lock pins its version.
         warnings.simplefilter("ignore", dg.BetaWarning)
         return dg.Definitions(
-            assets=[*raw_assets(settings), *feature_assets(settings), *forecast_assets(settings)],
+            assets=[
+                *raw_assets(settings),
+                *feature_assets(settings),
+                *forecast_assets(settings),
+                accuracy_asset(settings),
+            ],
             jobs=[daily_job, concert_forecast_job()],
             schedules=[daily_forecast_schedule(settings)],
             sensors=[

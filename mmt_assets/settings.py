@@ -11,6 +11,7 @@ from zoneinfo import ZoneInfo, available_timezones
 from dotenv import dotenv_values
 from pydantic import AfterValidator, Field, SecretStr, ValidationError, model_validator
 
+from mmt_assets.setting_groups.analysts import AnalystSettings
 from mmt_assets.setting_groups.bigquery import BigQuerySettings
 from mmt_assets.setting_groups.google_cloud import GoogleCloudSettings
 from mmt_assets.setting_groups.group import SettingsError
@@ -37,7 +38,7 @@ def _time_of_day(text: str) -> str:
     return text
 
 
-class Settings(BigQuerySettings, GoogleCloudSettings):
+class Settings(AnalystSettings, BigQuerySettings, GoogleCloudSettings):
     """Everything that can be set, each from the variable `MMT_<NAME>`.
 
     Raises:

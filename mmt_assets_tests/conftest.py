@@ -27,6 +27,7 @@ pytest_plugins = [
     "mmt_assets_tests.servers.bigquery",
     "mmt_assets_tests.servers.browser",
     "mmt_assets_tests.servers.pubsub",
+    "mmt_assets_tests.small_world",
 ]
 
 _CONCERT = ("concert_id", "artist", "city", "country", "venue", "capacity", "on_sale_at", "show_at")

@@ -82,6 +82,11 @@ GRAPH: dict[str, tuple[list[str], str | None, list[str]]] = {
     "forecasts/city_demand_forecast": (_FORECAST_INPUTS, _DAYS, _MODEL),
     "forecasts/concert_forecast": (_FORECAST_INPUTS, "DynamicPartitionsDefinition", _MODEL),
     "forecasts/published_outlook": (["forecasts/concert_forecast", "forecasts/concert_outlook"], None, _MODEL),
+    "forecasts/accuracy": (
+        ["features/concert_sales", "forecasts/concert_outlook", "forecasts/published_outlook", "raw/concerts"],
+        None,
+        ["duckdb", "python", "sql"],
+    ),
 }
 # Tables that another asset writes along.
 WRITTEN_ALONG = {"raw/rejected_rows", "raw/undated_refunds", "forecasts/published_outlook"}
@@ -90,6 +95,7 @@ OWN_CHECKS = {
     "raw/ticket_orders": {"rejected_rows", "late_rows"},
     "raw/ticket_refunds": {"rejected_rows", "late_rows", "refunds_are_dated"},
     "raw/makes": {"rejected_rows", "late_rows"},
+    "forecasts/accuracy": {"beats_additive_pickup", "coverage_holds"},
 }
 ON_DEMAND = "forecasts/concert_forecast"
 

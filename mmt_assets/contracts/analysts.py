@@ -31,6 +31,12 @@ ACCURACY = TableContract(
         Column("bias", "FLOAT64", "Forecast minus actual over actual tickets; above 0 is too high", required=False),
         Column("coverage_80", "FLOAT64", "Share of concerts inside p10 to p90; null for pick-up", required=False),
         Column(
+            "expected_coverage",
+            "FLOAT64",
+            "Share that right intervals hold: 80%, more where they end at the capacity; null for pick-up",
+            required=False,
+        ),
+        Column(
             "sell_out_brier",
             "FLOAT64",
             "Mean squared error of the sell-out probability; null without capacities",

@@ -62,7 +62,7 @@ _OUTLOOK = (
     Column("demand_fans", "INT64", "Fans who asked for this artist in this city", required=False, minimum=0),
     Column("status_flag", "STRING", "What deserves attention"),
     Column("method_reason", "STRING", "Why this method was used"),
-    Column("champion", "STRING", "Single model that weighed most in the forecast", required=False),
+    Column("champion", "STRING", "Single model that weighed most; null where several did", required=False),
 )
 _OUTLOOK_RULES = (
     Rule("probability_in_range", "0 <= sell_out_probability <= 1", "sell_out_probability > 1"),

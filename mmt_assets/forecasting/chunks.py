@@ -182,7 +182,7 @@ class _Mixed:
     final: Floats
     methods: list[Method]
     reasons: list[str]
-    champions: list[str]
+    champions: list[str | None]
 
 
 def _combine(learned: Learned, origin: Origin, paths: Paths) -> _Mixed:
@@ -209,7 +209,7 @@ def _combine(learned: Learned, origin: Origin, paths: Paths) -> _Mixed:
     totals = stacked.sum(axis=2).T
     finals = np.column_stack([refunds.net_path(origin.net, path, paths.kept)[:, 0] for path in stacked])
     path = np.einsum("mnh,nm->nh", stacked, weights)
-    champions = [names[k] for k in weights.argmax(axis=1)]
+    champions = [_champion(names, weights[i]) for i in range(count)]
     return _Mixed(path, (totals * weights).sum(axis=1), (finals * weights).sum(axis=1), methods, reasons, champions)
 
 
@@ -221,6 +221,12 @@ def _replayed_weights(blend: Blend, names: tuple[str, ...], origin: Origin) -> F
         weights *= 1 - UNREPLAYED_PROPHET_WEIGHT
         weights[:, missing] = UNREPLAYED_PROPHET_WEIGHT
     return weights
+
+
+def _champion(names: tuple[str, ...], weights: Floats) -> str | None:
+    """Return the model that weighs most; None where several do."""
+    first = np.flatnonzero(weights >= weights.max() - 1e-9)
+    return names[first[0]] if len(first) == 1 else None
 
 
 def _heaviest(names: tuple[str, ...], weights: Floats) -> str:
