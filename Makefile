@@ -13,6 +13,10 @@ AS_OF ?=
 # One thread for each process of a pool: numpy's own threads would only fight over the cores.
 export OMP_NUM_THREADS ?= 1
 export OPENBLAS_NUM_THREADS ?= 1
+# A run's events of one table's days are stored together; each by itself, they are most of a backfill's time.
+export DAGSTER_EVENT_BATCH_SIZE ?= 500
+# Compiled once: where Python may not keep what it compiles, every run would do it again, for seconds.
+export UV_COMPILE_BYTECODE := 1
 
 help: ## this list
 	@grep -E '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | expand -t 8
@@ -25,6 +29,7 @@ help: ## this list
 	$(BIN)/pip install --quiet --disable-pip-version-check --require-hashes -r requirements-installer.lock
 	$(INSTALL) --require-hashes -r requirements-dev.lock
 	$(INSTALL) --no-deps --no-build-isolation -e .
+	$(BIN)/python -m compileall -q mmt_assets
 	@echo "Compiling the solver: half a minute, once."
 	$(BIN)/python -c "from mmt_assets.forecasting.prophet_map import compile_kernels; compile_kernels()"
 	@touch $@

@@ -4,10 +4,12 @@ import subprocess
 import sys
 import textwrap
 from pathlib import Path
+from typing import Any
 
 import dagster as dg
 import pytest
 from dagster._core.storage.event_log import ConsolidatedSqliteEventLogStorage
+from sqlalchemy import event as sqlalchemy_event
 
 CONFIG = """
 run_storage:
@@ -75,3 +77,48 @@ def test_a_failed_write_leaves_no_open_transaction(home: Path) -> None:
             raise RuntimeError("on purpose")
         instance.report_runless_asset_event(dg.AssetMaterialization("after"))
         assert instance.get_latest_materialization_event(dg.AssetKey("after"))
+
+
+def test_an_event_is_stored_with_all_its_rows_or_not_at_all(home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    with dg.DagsterInstance.from_config(str(home)) as instance:
+        storage: Any = instance.event_log_storage
+
+        def fail(*_: object) -> None:
+            raise RuntimeError("killed between the event and its asset's row")
+
+        with monkeypatch.context() as broken:
+            broken.setattr(storage, "_store_asset_event", fail)
+            with pytest.raises(RuntimeError, match="between"):
+                instance.report_runless_asset_event(dg.AssetMaterialization("table", partition="1"))
+        assert instance.get_materialized_partitions(dg.AssetKey("table")) == set()
+        instance.report_runless_asset_event(dg.AssetMaterialization("table", partition="2"))
+        assert instance.get_materialized_partitions(dg.AssetKey("table")) == {"2"}
+
+
+def test_a_batch_of_events_is_one_transaction_and_loses_none(home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    days = [str(number) for number in range(50)]
+
+    @dg.asset(partitions_def=dg.StaticPartitionsDefinition(days), backfill_policy=dg.BackfillPolicy.single_run())
+    def table() -> None: ...
+
+    def commits() -> int:
+        """Transactions that the materialisation of all the days takes."""
+        with dg.DagsterInstance.from_config(str(home)) as instance:
+            storage: Any = instance.event_log_storage
+            done = list[int]()
+            sqlalchemy_event.listen(storage._engine, "commit", lambda _: done.append(1))
+            result = dg.materialize(
+                [table],
+                instance=instance,
+                tags={"dagster/asset_partition_range_start": "0", "dagster/asset_partition_range_end": "49"},
+            )
+            events = instance.all_logs(result.run_id, dg.DagsterEventType.ASSET_MATERIALIZATION)
+            assert {entry.get_dagster_event().partition for entry in events} == set(days)
+            latest = instance.get_latest_materialization_event(dg.AssetKey("table"))
+            assert latest
+            assert latest.run_id == result.run_id
+        return len(done)
+
+    one_by_one = commits()
+    monkeypatch.setenv("DAGSTER_EVENT_BATCH_SIZE", "500")
+    assert commits() <= one_by_one - 49
