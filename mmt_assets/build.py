@@ -12,6 +12,7 @@ from mmt_assets.assets.forecasts import forecast_assets
 from mmt_assets.assets.raw import raw_assets
 from mmt_assets.jobs import concert_forecast_job, daily_forecast_job
 from mmt_assets.resources import LocalProcess, SourceResource, WarehouseResource
+from mmt_assets.resources.compute_engine import ComputeEngineServer, ServerForDays
 from mmt_assets.schedules import daily_forecast_schedule
 from mmt_assets.sensors.catch_up import catch_up_sensor
 from mmt_assets.sensors.concert_partitions import concert_partition_sensor
@@ -21,6 +22,7 @@ from mmt_assets.settings import Settings
 
 def build_resources(settings: Settings) -> dict[str, Any]:
     """Resources of the environment; nothing is opened and nobody logs in."""
+    beside = LocalProcess(timeout_seconds=settings.worker_timeout_seconds, heartbeat_seconds=settings.heartbeat_seconds)
     return {
         "warehouse": WarehouseResource(
             path=str(settings.warehouse_path),
@@ -28,9 +30,9 @@ def build_resources(settings: Settings) -> dict[str, Any]:
             engine="duckdb" if settings.env == "local" else "bigquery",
         ),
         "source": SourceResource(path=str(settings.source_path), is_sample=settings.source == "sample"),
-        "compute": LocalProcess(
-            timeout_seconds=settings.worker_timeout_seconds, heartbeat_seconds=settings.heartbeat_seconds
-        ),
+        "compute": beside
+        if settings.env == "local"
+        else ServerForDays(server=ComputeEngineServer.from_settings(settings), beside=beside),
     }
 
 

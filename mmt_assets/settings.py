@@ -11,9 +11,9 @@ from zoneinfo import ZoneInfo, available_timezones
 from dotenv import dotenv_values
 from pydantic import AfterValidator, Field, SecretStr, ValidationError, model_validator
 
+from mmt_assets.setting_groups.analysis_server import AnalysisServerSettings
 from mmt_assets.setting_groups.analysts import AnalystSettings
 from mmt_assets.setting_groups.bigquery import BigQuerySettings
-from mmt_assets.setting_groups.google_cloud import GoogleCloudSettings
 from mmt_assets.setting_groups.group import SettingsError
 
 __all__ = ["PREFIX", "Settings", "SettingsError", "dagster_home"]
@@ -38,7 +38,7 @@ def _time_of_day(text: str) -> str:
     return text
 
 
-class Settings(AnalystSettings, BigQuerySettings, GoogleCloudSettings):
+class Settings(AnalystSettings, BigQuerySettings, AnalysisServerSettings):
     """Everything that can be set, each from the variable `MMT_<NAME>`.
 
     Raises:
@@ -150,7 +150,11 @@ class Settings(AnalystSettings, BigQuerySettings, GoogleCloudSettings):
     def to_env(self) -> dict[str, str]:
         """The settings that differ from their defaults, as variables; secrets are left out."""
         fields = self.model_dump(exclude_unset=True, exclude={"fan_hash_key"})
-        return {f"{PREFIX}{name.upper()}": str(value) for name, value in fields.items() if value is not None}
+        return {f"{PREFIX}{name.upper()}": _as_text(value) for name, value in fields.items() if value is not None}
+
+
+def _as_text(value: Any) -> str:
+    return ",".join(value) if isinstance(value, tuple) else str(value)
 
 
 # Read by the tests alone; not a setting of the product.

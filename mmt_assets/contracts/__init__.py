@@ -11,7 +11,7 @@ from mmt_assets.contracts.forecasts import (
     PUBLISHED_OUTLOOK,
     TICKET_SALES,
 )
-from mmt_assets.contracts.operations import OPERATIONS_TABLES, WRITE_FENCES
+from mmt_assets.contracts.operations import OPERATIONS_TABLES, VM_LEDGER, WRITE_FENCES
 from mmt_assets.contracts.raw import (
     CONCERTS,
     MAKES,
@@ -47,6 +47,7 @@ __all__ = [
     "TICKET_REFUNDS",
     "TICKET_SALES",
     "UNDATED_REFUNDS",
+    "VM_LEDGER",
     "WRITE_FENCES",
     "Column",
     "ColumnType",

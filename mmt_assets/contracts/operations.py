@@ -1,6 +1,6 @@
 """Contracts of the tables that keep the pipeline itself in order."""
 
-from mmt_assets.contracts.spec import Column, TableContract
+from mmt_assets.contracts.spec import Column, Rule, TableContract
 
 WRITE_FENCES = TableContract(
     schema="operations",
@@ -17,4 +17,41 @@ WRITE_FENCES = TableContract(
     key=("table_name", "slice_group", "slice_low", "slice_high"),
 )
 
-OPERATIONS_TABLES = (WRITE_FENCES,)
+VM_LEDGER = TableContract(
+    schema="operations",
+    name="vm_ledger",
+    description="Every session of an analysis server: whose run, from its start until it was gone, what it cost.",
+    columns=(
+        Column("session_id", "STRING", "Zone, machine and start, as zone/machine/start"),
+        Column("run_id", "STRING", "Dagster run that the machine worked for"),
+        Column("machine", "STRING", "Name of the machine"),
+        Column("zone", "STRING", "Zone"),
+        Column("machine_type", "STRING", "Machine type, '' where it was not told"),
+        Column("provisioning", "STRING", "How it was paid for", allowed=("spot", "on_demand")),
+        Column("started_at", "TIMESTAMP", "When the machine started (UTC)"),
+        Column("gone_at", "TIMESTAMP", "When it was first seen to be gone (UTC); null while it is not", required=False),
+        Column(
+            "ended_by",
+            "STRING",
+            "Who ended it, or saw that it had ended itself",
+            required=False,
+            allowed=("run", "release_sensor", "finished_sensor", "reaper", "ledger"),
+        ),
+        Column("billed_seconds", "INT64", "Seconds from its start until it was gone", required=False, minimum=0),
+        Column("price_per_second", "FLOAT64", "Price of a second, where one is set", required=False, minimum=0),
+        Column("cost", "FLOAT64", "Billed seconds at that price", required=False, minimum=0),
+        Column("currency", "STRING", "Currency of price and cost (ISO 4217)"),
+        Column("recorded_at", "TIMESTAMP", "When this was recorded (UTC)"),
+    ),
+    key=("session_id",),
+    rules=(
+        Rule("gone_after_start", "A machine is gone after it has started", "gone_at < started_at"),
+        Rule(
+            "gone_is_billed",
+            "A machine that is gone has billed seconds",
+            "gone_at IS NOT NULL AND billed_seconds IS NULL",
+        ),
+    ),
+)
+
+OPERATIONS_TABLES = (WRITE_FENCES, VM_LEDGER)

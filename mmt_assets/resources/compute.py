@@ -75,6 +75,10 @@ def remote_failure(exception: dict[str, Any]) -> dg.Failure | WarehouseBusyError
     )
 
 
+class RetryableFailure(dg.Failure):
+    """The machine or the cloud was at fault, not the input: the same run may succeed when it is launched again."""
+
+
 class ComputeResource(dg.ConfigurableResource, ABC):
     """Runs `python -m mmt_assets.worker` somewhere, for the length of one `run` call."""
 
@@ -146,8 +150,8 @@ class LocalProcess(ComputeResource):
         raise dg.Failure(f"the worker took longer than {self.timeout_seconds:g} s (MMT_WORKER_TIMEOUT_SECONDS)")
 
 
-def send_heartbeat(context: dg.AssetExecutionContext, process: subprocess.Popen[bytes], seconds: float) -> None:
-    """Say in the run's log and to the worker that the run is at work.
+def say_at_work(context: dg.AssetExecutionContext, seconds: float) -> None:
+    """Say in the run's log that it has been at work for so many seconds.
 
     Raises:
         dagster.Failure: Dagster says that the run has ended, so nobody waits for the worker any more.
@@ -157,6 +161,11 @@ def send_heartbeat(context: dg.AssetExecutionContext, process: subprocess.Popen[
         ended = run.status.value.lower() if run else "deleted"
         raise dg.Failure(f"run {context.run.run_id} was ended from outside ({ended}): the worker is stopped")
     context.instance.report_engine_event(f"The worker has been at work for {seconds:.0f} s", run)
+
+
+def send_heartbeat(context: dg.AssetExecutionContext, process: subprocess.Popen[bytes], seconds: float) -> None:
+    """Say in the run's log and to the worker that the run is at work; raises as `say_at_work` does."""
+    say_at_work(context, seconds)
     # A worker that has just ended has closed the pipe; its exit code is read next.
     with suppress(BrokenPipeError):
         cast("IO[bytes]", process.stdin).write(b".")

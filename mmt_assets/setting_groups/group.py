@@ -1,6 +1,16 @@
 """What every group of settings is."""
 
-from pydantic import BaseModel, ConfigDict
+from typing import Annotated
+
+from pydantic import BaseModel, BeforeValidator, ConfigDict
+
+
+def _split(value: object) -> object:
+    return tuple(part.strip() for part in value.split(",") if part.strip()) if isinstance(value, str) else value
+
+
+# Several values in one variable.
+CommaSeparated = Annotated[tuple[str, ...], BeforeValidator(_split)]
 
 
 class SettingsError(Exception):

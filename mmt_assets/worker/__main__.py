@@ -5,10 +5,9 @@ import logging
 import os
 import sys
 
-from dagster_pipes import open_dagster_pipes
-
 from mmt_assets.worker.job import WorkerJob
 from mmt_assets.worker.link import RunLink
+from mmt_assets.worker.pipes import open_pipes
 
 
 def main() -> None:
@@ -22,11 +21,12 @@ def main() -> None:
     link = RunLink(heartbeat_seconds) if heartbeat_seconds else None
     if link:
         link.watch()
-    with open_dagster_pipes() as pipes:
+    pipes, storage_link = open_pipes()
+    with pipes:
         # Inside the session, so that a broken environment is reported to the run as well.
         from mmt_assets.worker.work import run_job  # noqa: PLC0415
 
-        run_job(WorkerJob.model_validate(pipes.extras["job"]), pipes, link)
+        run_job(WorkerJob.model_validate(pipes.extras["job"]), pipes, link or storage_link)
 
 
 if __name__ == "__main__":

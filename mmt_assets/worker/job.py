@@ -36,8 +36,8 @@ class WorkerJob(BaseModel):
         run_created_at: When that run was created (UTC): older runs never overwrite newer ones.
         commit: Commit of the source code.
         lock_hash: SHA-256 of the lock file.
-        processes: Processes that fit models.
-        exports: Directory of the Parquet exports.
+        processes: Processes that fit models; None for as many as the worker's machine has cores.
+        exports: Directory of the Parquet exports; None where the worker's machine does not outlive it.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -51,8 +51,8 @@ class WorkerJob(BaseModel):
     run_created_at: datetime
     commit: str
     lock_hash: str
-    processes: int = 1
-    exports: str
+    processes: int | None = 1
+    exports: str | None
 
     @property
     def fence(self) -> Fence:

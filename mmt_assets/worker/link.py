@@ -7,7 +7,7 @@ import threading
 import time
 
 # A run that missed this many of its heartbeats is not trusted any more.
-_MISSED_HEARTBEATS = 3
+MISSED_HEARTBEATS = 3
 
 
 class RunNotCurrentError(Exception):
@@ -44,7 +44,7 @@ class RunLink:
             RunNotCurrentError: It has.
         """
         silent = time.monotonic() - self._last
-        if silent > _MISSED_HEARTBEATS * self.heartbeat_seconds:
+        if silent > MISSED_HEARTBEATS * self.heartbeat_seconds:
             raise RunNotCurrentError(f"the run has been silent for {silent:.0f} s: it may have been replaced")
 
 

@@ -1,11 +1,13 @@
 """Read inputs, forecast, write tables, export: one job, on whatever machine it runs."""
 
+import os
 import time
 from collections.abc import Callable, Mapping
 from datetime import UTC, date, datetime
 from pathlib import Path
 
 import pandas as pd
+import pyarrow as pa
 from dagster_pipes import PipesContext
 
 from mmt_assets.contracts import (
@@ -64,7 +66,7 @@ def run_job(job: WorkerJob, pipes: PipesContext, link: RunLink | None = None) ->
         result = forecast(
             known,
             day,
-            options=ForecastOptions(processes=job.processes),
+            options=ForecastOptions(processes=job.processes or os.cpu_count() or 1),
             concert_ids=[job.concert_id] if job.concert_id else None,
             progress=_progress(pipes, f"as of {day} ({number} of {len(inputs)})"),
         )
@@ -159,7 +161,9 @@ def _write(
         # After the wait for the file, which may have been long.
         link.require_current()
         results = session.write(writes, fence=job.fence)
-        current = session.query_arrow(Statement("SELECT * FROM forecasts.concert_forecast")) if live else None
+        current = (
+            session.query_arrow(Statement("SELECT * FROM forecasts.concert_forecast")) if live and job.exports else None
+        )
     skipped = {concert for result in results for concert in result.skipped}
     if job.concert_id in skipped:
         raise StaleWriteError(
@@ -168,13 +172,9 @@ def _write(
         )
     seconds.lap("write")
 
-    exports = Path(job.exports)
-    for table in tables if not job.concert_id else []:
-        for contract, rows in _DAY_TABLES.items():
-            export_rows(rows(table), exports, contract, table.as_of)
-    if current is not None:
-        export_rows(current, exports, CONCERT_FORECAST)
-    seconds.lap("export")
+    if job.exports:
+        _export(Path(job.exports), [] if job.concert_id else tables, current)
+        seconds.lap("export")
 
     made = sorted({c for table in live for c in table.concert_outlook["concert_id"]} - skipped)
     if not job.concert_id:
@@ -184,6 +184,14 @@ def _write(
                 metadata={"dagster/row_count": result.rows, **seconds.metadata()},
             )
     pipes.report_custom_message({"refreshed": made, "skipped": sorted(skipped), "seconds": seconds.laps})
+
+
+def _export(directory: Path, tables: list[ForecastTables], current: pa.Table | None) -> None:
+    for table in tables:
+        for contract, rows in _DAY_TABLES.items():
+            export_rows(rows(table), directory, contract, table.as_of)
+    if current is not None:
+        export_rows(current, directory, CONCERT_FORECAST)
 
 
 _NEWER_BY = ("as_of_date", "run_created_at")

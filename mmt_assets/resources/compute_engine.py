@@ -1,0 +1,63 @@
+"""The analysis server as a compute resource: a Compute Engine machine that exists only while it works."""
+
+from typing import Any
+
+import dagster as dg
+
+from mmt_assets.resources.compute import ComputeResource, LocalProcess, Outcome
+from mmt_assets.setting_groups.analysis_server import AnalysisServerSettings
+from mmt_assets.settings import Settings
+from mmt_assets.worker.job import WorkerJob
+
+
+class ComputeEngineServer(ComputeResource):
+    """The worker on a machine of its own, which is gone afterwards.
+
+    Attributes:
+        server: The settings of the group `analysis_server`, as JSON.
+        timeout_seconds: Longest time that the worker may take.
+        heartbeat_seconds: How often the run says that it is at work.
+    """
+
+    server: dict[str, Any]
+    timeout_seconds: float = 6 * 3600.0
+    heartbeat_seconds: float = 60.0
+
+    @classmethod
+    def from_settings(cls, settings: Settings) -> "ComputeEngineServer":
+        """The server that the settings describe; nothing is opened and nobody logs in."""
+        return cls(
+            server=settings.model_dump(mode="json", include=set(AnalysisServerSettings.model_fields)),
+            timeout_seconds=settings.worker_timeout_seconds,
+            heartbeat_seconds=settings.heartbeat_seconds,
+        )
+
+    def run(self, context: dg.AssetExecutionContext, job: WorkerJob) -> Outcome:
+        """Do the job on a machine, see `ComputeResource.run`."""
+        # Google's client takes seconds to import, which no other run should pay for.
+        from mmt_assets.resources.server_session import run_on_server  # noqa: PLC0415
+
+        return run_on_server(
+            context,
+            job,
+            AnalysisServerSettings.model_validate(self.server),
+            heartbeat_seconds=self.heartbeat_seconds,
+            timeout_seconds=self.timeout_seconds,
+        )
+
+
+class ServerForDays(ComputeResource):
+    """Whole days on the analysis server, one concert beside the run: no machine boots for seconds of work.
+
+    Attributes:
+        server: Where days are forecast.
+        beside: Where one concert is.
+    """
+
+    server: ComputeEngineServer
+    beside: LocalProcess
+
+    def run(self, context: dg.AssetExecutionContext, job: WorkerJob) -> Outcome:
+        """Do the job where its kind belongs, see `ComputeResource.run`."""
+        place = self.beside if job.concert_id else self.server
+        return place.run(context, job)
