@@ -26,6 +26,8 @@ Day = date | str
 pytest_plugins = [
     "mmt_assets_tests.servers.bigquery",
     "mmt_assets_tests.servers.browser",
+    "mmt_assets_tests.servers.compute_engine.fixture",
+    "mmt_assets_tests.servers.gcs",
     "mmt_assets_tests.servers.pubsub",
     "mmt_assets_tests.small_world",
 ]
