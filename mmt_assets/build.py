@@ -9,13 +9,15 @@ import dagster as dg
 from mmt_assets.assets.accuracy import accuracy_asset
 from mmt_assets.assets.features import feature_assets
 from mmt_assets.assets.forecasts import forecast_assets
+from mmt_assets.assets.messages import message_assets
 from mmt_assets.assets.raw import raw_assets
 from mmt_assets.jobs import concert_forecast_job, daily_forecast_job
-from mmt_assets.resources import LocalProcess, SourceResource, WarehouseResource
+from mmt_assets.resources import LocalProcess, PubSubResource, SourceResource, WarehouseResource
 from mmt_assets.resources.compute_engine import ComputeEngineServer, ServerForDays
 from mmt_assets.schedules import daily_forecast_schedule
 from mmt_assets.sensors.catch_up import catch_up_sensor
 from mmt_assets.sensors.concert_partitions import concert_partition_sensor
+from mmt_assets.sensors.forecast_requests import forecast_request_sensor
 from mmt_assets.sensors.stale_runs import stale_run_sensor
 from mmt_assets.settings import Settings
 
@@ -33,6 +35,7 @@ def build_resources(settings: Settings) -> dict[str, Any]:
         "compute": beside
         if settings.env == "local"
         else ServerForDays(server=ComputeEngineServer.from_settings(settings), beside=beside),
+        "pubsub": PubSubResource(project=settings.project, emulator=settings.pubsub_emulator),
     }
 
 
@@ -49,7 +52,7 @@ def build_definitions(
         resources: Resources that replace those of the environment, for tests.
         loggers: Loggers beside Dagster's own.
     """
-    daily_job = daily_forecast_job()
+    daily_job, concert_job = daily_forecast_job(), concert_forecast_job()
     with warnings.catch_warnings():
         # Backfill policies and mappings to days before the first one are beta in Dagster; the lock pins its version.
         warnings.simplefilter("ignore", dg.BetaWarning)
@@ -59,12 +62,14 @@ def build_definitions(
                 *feature_assets(settings),
                 *forecast_assets(settings),
                 accuracy_asset(settings),
+                *message_assets(),
             ],
-            jobs=[daily_job, concert_forecast_job()],
+            jobs=[daily_job, concert_job],
             schedules=[daily_forecast_schedule(settings)],
             sensors=[
                 concert_partition_sensor(settings),
                 catch_up_sensor(settings, daily_job),
+                forecast_request_sensor(settings, daily_job, concert_job),
                 stale_run_sensor(settings),
             ],
             resources={**build_resources(settings), **(resources or {})},

@@ -15,6 +15,7 @@ from mmt_assets.setting_groups.analysis_server import AnalysisServerSettings
 from mmt_assets.setting_groups.analysts import AnalystSettings
 from mmt_assets.setting_groups.bigquery import BigQuerySettings
 from mmt_assets.setting_groups.group import SettingsError
+from mmt_assets.setting_groups.messages import MessagesSettings
 
 __all__ = ["PREFIX", "Settings", "SettingsError", "dagster_home"]
 
@@ -38,7 +39,7 @@ def _time_of_day(text: str) -> str:
     return text
 
 
-class Settings(AnalystSettings, BigQuerySettings, AnalysisServerSettings):
+class Settings(AnalystSettings, BigQuerySettings, AnalysisServerSettings, MessagesSettings):
     """Everything that can be set, each from the variable `MMT_<NAME>`.
 
     Raises:
@@ -94,6 +95,9 @@ class Settings(AnalystSettings, BigQuerySettings, AnalysisServerSettings):
             home = Path(own.get("MMT_HOME") or cls.model_fields["home"].default)
             from_demo = dotenv_values(home / DEMO_SETTINGS) if own.get("MMT_ENV", "local") == "local" else {}
             environment = {k: v for k, v in from_demo.items() if v is not None} | own
+            # What Google's own tools are told by; passed over, a request meant for an emulator would reach the service.
+            if emulator := os.environ.get("PUBSUB_EMULATOR_HOST"):
+                environment = {f"{PREFIX}PUBSUB_EMULATOR": emulator} | environment
         given = {
             key.removeprefix(PREFIX).lower(): value
             for key, value in environment.items()

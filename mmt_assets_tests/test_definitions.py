@@ -25,8 +25,8 @@ from mmt_assets.definitions import defs
 graph, repository = defs.resolve_asset_graph(), defs.get_repository_def()
 def asset(key):
     node = graph.get(key)
-    schema = node.metadata["dagster/column_schema"]
-    schema = getattr(schema, "value", schema)
+    schema = node.metadata.get("dagster/column_schema")
+    columns = getattr(schema, "value", schema).columns if schema else []
     return {
         "group": node.group_name,
         "deps": sorted(parent.to_user_string() for parent in node.parent_keys),
@@ -37,9 +37,9 @@ def asset(key):
         "checks": sorted(check.name for check in node.check_keys),
         "owners": sorted(node.owners),
         "kinds": sorted(node.kinds),
-        "columns": [column.name for column in schema.columns],
-        "column_types": [column.type for column in schema.columns],
-        "described": all(column.description for column in schema.columns) and bool(node.description),
+        "columns": [column.name for column in columns],
+        "column_types": [column.type for column in columns],
+        "described": all(column.description for column in columns) and bool(node.description),
         "fresh_for_seconds": specs[key].freshness_policy and
             int(specs[key].freshness_policy.fail_window.to_timedelta().total_seconds()),
     }
@@ -87,9 +87,13 @@ GRAPH: dict[str, tuple[list[str], str | None, list[str]]] = {
         None,
         ["duckdb", "python", "sql"],
     ),
+    "operations/forecast_requests": ([], None, ["pubsub"]),
+    "operations/rejected_requests": (["operations/forecast_requests"], None, ["pubsub"]),
 }
 # Tables that another asset writes along.
 WRITTEN_ALONG = {"raw/rejected_rows", "raw/undated_refunds", "forecasts/published_outlook"}
+# Assets that are no table: their state is observed.
+OBSERVED = {"operations/forecast_requests", "operations/rejected_requests"}
 OWN_CHECKS = {
     "raw/concerts": {"rejected_rows"},
     "raw/ticket_orders": {"rejected_rows", "late_rows"},
@@ -147,7 +151,7 @@ def test_assets_dependencies_partitions_and_kinds(described: dict[str, Any]) -> 
     assets = described["assets"]
     found = {key: (asset["deps"], asset["partitions"], asset["kinds"]) for key, asset in assets.items()}
     assert found == GRAPH
-    assert {key for key, asset in assets.items() if not asset["made_here"]} == WRITTEN_ALONG
+    assert {key for key, asset in assets.items() if not asset["made_here"]} == WRITTEN_ALONG | OBSERVED
     days = [asset for asset in assets.values() if asset["partitions"] == _DAYS]
     assert {(asset["starts"], asset["timezone"]) for asset in days} == {("2026-01-01", described["timezone"])}
     assert all(asset["group"] == key.split("/")[0] for key, asset in assets.items())
@@ -156,7 +160,10 @@ def test_assets_dependencies_partitions_and_kinds(described: dict[str, Any]) -> 
 
 def test_columns_and_checks_come_from_the_contracts(described: dict[str, Any]) -> None:
     contracts = {f"{contract.schema}/{contract.name}": contract for contract in ALL_TABLES}
+    assert all(described["assets"][key]["described"] for key in OBSERVED)
     for key, asset in described["assets"].items():
+        if key in OBSERVED:
+            continue
         contract = contracts[key]
         assert asset["columns"] == list(contract.column_names), key
         assert asset["column_types"] == [column.type for column in contract.columns], key
@@ -167,12 +174,12 @@ def test_columns_and_checks_come_from_the_contracts(described: dict[str, Any]) -
 
 def test_what_the_daily_run_makes_must_be_fresh(described: dict[str, Any]) -> None:
     policies = {key: asset["fresh_for_seconds"] for key, asset in described["assets"].items()}
-    without = WRITTEN_ALONG | {ON_DEMAND}
+    without = WRITTEN_ALONG | OBSERVED | {ON_DEMAND}
     assert policies == {key: None if key in without else 26 * 3600 for key in GRAPH}
 
 
 def test_jobs_schedules_sensors_and_resources(described: dict[str, Any]) -> None:
-    made = set(GRAPH) - WRITTEN_ALONG
+    made = set(GRAPH) - WRITTEN_ALONG - OBSERVED
     assert described["jobs"] == {
         "daily_forecast_job": sorted(made - {ON_DEMAND}),
         "concert_forecast_job": [ON_DEMAND],
@@ -185,9 +192,15 @@ def test_jobs_schedules_sensors_and_resources(described: dict[str, Any]) -> None
     assert described["sensors"] == {
         "catch_up_sensor": [status, 30, ["daily_forecast_job"]],
         "concert_partition_sensor": [status, 60, ["concert_forecast_job"]],
+        # Without a project there is no queue to look at.
+        "forecast_request_sensor": [
+            "RUNNING" if described["env"] == "gcp" else "STOPPED",
+            5,
+            ["daily_forecast_job", "concert_forecast_job"],
+        ],
         "stale_run_sensor": [status, 30, []],
     }
-    assert described["resources"] == ["compute", "source", "warehouse"]
+    assert described["resources"] == ["compute", "pubsub", "source", "warehouse"]
 
 
 def test_the_worker_does_not_import_dagster(tmp_path: Path) -> None:

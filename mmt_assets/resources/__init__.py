@@ -1,7 +1,8 @@
 """What Dagster hands to the assets."""
 
 from mmt_assets.resources.compute import ComputeResource, LocalProcess
+from mmt_assets.resources.pubsub import PubSubResource
 from mmt_assets.resources.source import SourceResource
 from mmt_assets.resources.warehouse import WarehouseResource
 
-__all__ = ["ComputeResource", "LocalProcess", "SourceResource", "WarehouseResource"]
+__all__ = ["ComputeResource", "LocalProcess", "PubSubResource", "SourceResource", "WarehouseResource"]

@@ -32,6 +32,10 @@ class WarehouseResource(dg.ConfigurableResource):
             )
         return DuckDBWarehouse(Path(self.path), self.busy_timeout).open(source=source, read_only=read_only)
 
+    def waiting_at_most(self, seconds: float) -> "WarehouseResource":
+        """The same warehouse for a reader that would rather come back than wait."""
+        return WarehouseResource(path=self.path, engine=self.engine, busy_timeout=seconds)
+
     def exists(self) -> bool:
         """Whether anything was ever written."""
         return Path(self.path).exists()

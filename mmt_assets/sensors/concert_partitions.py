@@ -101,7 +101,7 @@ def concert_partition_sensor(settings: Settings) -> dg.SensorDefinition:
         # The file alone is no sign: the first run makes it long before there are features.
         if not warehouse.exists() or not context.instance.get_latest_materialization_event(_SALES):
             return dg.SkipReason("the warehouse is empty: run the daily job first (make demo)")
-        impatient = WarehouseResource(path=warehouse.path, busy_timeout=_BUSY_TIMEOUT_SECONDS)
+        impatient = warehouse.waiting_at_most(_BUSY_TIMEOUT_SECONDS)
         try:
             changes = concert_partition_changes(context.instance, impatient, settings, datetime.now(UTC))
         except WarehouseBusyError as error:
