@@ -2,28 +2,18 @@
 
 import time
 from datetime import datetime
-from typing import Annotated, NoReturn
+from typing import Annotated
 
 import typer
-from rich.markup import escape
 
-from mmt_assets.cli.terminal import console
-from mmt_assets.settings import Settings, SettingsError
+from mmt_assets.cli import messages
+from mmt_assets.cli.terminal import console, fail, read_settings
+from mmt_assets.settings import SettingsError
 from mmt_assets.warehouse import SourceError, WarehouseError
 
 app = typer.Typer(no_args_is_help=True, add_completion=False, help="Forecast concert ticket sales.")
-
-
-def _fail(message: str) -> NoReturn:
-    console.print(f"[red]error:[/red] {escape(message)}", highlight=False)
-    raise typer.Exit(1)
-
-
-def _settings() -> Settings:
-    try:
-        return Settings.from_env()
-    except SettingsError as error:
-        _fail(str(error))
+app.add_typer(messages.request, name="request")
+app.add_typer(messages.pubsub, name="pubsub")
 
 
 @app.command()
@@ -38,7 +28,7 @@ def demo(
     try:
         run_demo(source, as_of.date() if as_of else None)
     except (SettingsError, SourceError, WarehouseError, FileNotFoundError, RuntimeError) as error:
-        _fail(str(error))
+        fail(str(error))
 
 
 @app.command()
@@ -49,7 +39,7 @@ def prepare() -> None:
     try:
         settings = prepare_demo()
     except (SettingsError, SourceError, WarehouseError, FileNotFoundError, RuntimeError) as error:
-        _fail(str(error))
+        fail(str(error))
     console.print(f"source {settings.source}, days from {settings.partitions_start()} on")
 
 
@@ -60,22 +50,22 @@ def forecast(
 ) -> None:
     """Forecast one concert now, as materialising its partition in the UI does."""
     started = time.monotonic()
-    settings = _settings()
+    settings = read_settings()
     from mmt_assets.cli.forecast import forecast_concert  # noqa: PLC0415
 
     try:
         forecast_concert(settings, concert_id, as_of.date() if as_of else None, started)
     except (WarehouseError, FileNotFoundError, RuntimeError, ValueError) as error:
-        _fail(str(error))
+        fail(str(error))
 
 
 @app.command()
 def query(sql: Annotated[str, typer.Argument(help="One SQL query in DuckDB's dialect")]) -> None:
     """Read the local warehouse: opens late, closes at once, so that no run is blocked."""
-    settings = _settings()
+    settings = read_settings()
     from mmt_assets.cli.query import print_query  # noqa: PLC0415
 
     try:
         print_query(settings, sql)
     except WarehouseError as error:
-        _fail(str(error))
+        fail(str(error))

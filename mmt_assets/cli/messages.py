@@ -1,7 +1,7 @@
 """Commands about messages: ask for forecasts through Pub/Sub, set up its queues, read the dead letters."""
 
 from datetime import datetime
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 from pydantic import ValidationError
@@ -9,6 +9,10 @@ from rich.markup import escape
 
 from mmt_assets.cli.terminal import console, fail, read_settings
 from mmt_assets.settings import Settings, SettingsError
+
+# Google's libraries take a second to import, which no other command should pay.
+if TYPE_CHECKING:
+    from mmt_assets.gcp.pubsub import PubSub
 
 request = typer.Typer(no_args_is_help=True, help="Ask for a forecast through Pub/Sub, as other tools do.")
 pubsub = typer.Typer(no_args_is_help=True, help="Topics, subscriptions and dead letters.")
@@ -95,7 +99,7 @@ def dead_letters(
         fail(str(error))
 
 
-def _client(settings: Settings):  # noqa: ANN202 - its module is imported only when it is needed
+def _client(settings: Settings) -> "PubSub":
     from mmt_assets.gcp.pubsub import PubSub  # noqa: PLC0415
 
     try:

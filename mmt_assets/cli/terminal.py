@@ -2,16 +2,33 @@
 
 import logging
 import time
-from typing import Any
+from typing import Any, NoReturn
 
 import dagster as dg
+import typer
 from rich.console import Console
 from rich.markup import escape
+
+from mmt_assets.settings import Settings, SettingsError
 
 # Without a terminal (a pipe, a log) nothing says how wide it is, and eighty columns would cut every name.
 _PIPE_WIDTH = 120
 console = Console() if Console().is_terminal else Console(width=_PIPE_WIDTH)
 TERMINAL_LOGGER = "terminal"
+
+
+def fail(message: str) -> NoReturn:
+    """Print an error and end the command with exit code 1."""
+    console.print(f"[red]error:[/red] {escape(message)}", highlight=False)
+    raise typer.Exit(1)
+
+
+def read_settings() -> Settings:
+    """Settings of the environment; a wrong one ends the command."""
+    try:
+        return Settings.from_env()
+    except SettingsError as error:
+        fail(str(error))
 
 
 class TerminalHandler(logging.Handler):
