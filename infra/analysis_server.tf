@@ -56,6 +56,7 @@ resource "google_compute_region_instance_template" "analysis" {
     serial-port-logging-enable = "TRUE"
     block-project-ssh-keys     = "TRUE"
     enable-oslogin             = "TRUE"
+    enable-ops-agent           = "TRUE"
     startup-script             = file("${path.module}/../mmt_assets/gcp/startup.sh")
   }
 

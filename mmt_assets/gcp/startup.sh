@@ -70,9 +70,9 @@ ask() { # ask PATH: a value of the metadata server; 1 when it has none, 2 when i
 }
 
 attribute() { # attribute NAME [DEFAULT]
-  local value code=0
-  value=$(ask "instance/attributes/$1") || code=$?
-  ((code < 2)) || fail "$NO_METADATA" "the metadata server does not answer"
+  local value status=0
+  value=$(ask "instance/attributes/$1") || status=$?
+  ((status < 2)) || fail "$NO_METADATA" "the metadata server does not answer"
   printf '%s' "${value:-${2-}}"
 }
 
@@ -270,6 +270,7 @@ finish() { # whatever happened: say how it ended, then power off
   elif [[ -e $marks/preempted || -e $marks/stopped ]]; then
     # No exit code: it was not the worker's end, and the run may try again elsewhere.
     log WARNING "the machine is being ended from outside"
+    [[ $(ask instance/preempted) == TRUE ]] && touch "$marks/preempted"
     say phase "$([[ -e $marks/preempted ]] && echo preempted || echo stopped)"
     publish 143
   else
@@ -288,6 +289,8 @@ finish() { # whatever happened: say how it ended, then power off
 
 main() {
   mkdir -p "$root/var/log/mmt_assets" "$home/environments" "$home/sessions"
+  # Whatever else complains, bash itself included, becomes such a line too.
+  exec 2> >(log_lines startup)
   trap finish EXIT
   trap stop TERM INT HUP
   read_attributes

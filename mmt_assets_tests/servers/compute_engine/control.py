@@ -31,6 +31,8 @@ def control(project: Project, action: str, given: dict[str, Any]) -> Any:
         "image": lambda: project.image.update(given),
         "add_instance": lambda: _add_instance(project, **given),
         "preempt": lambda: _preempt(_found(project, given)),
+        "start": lambda: _found(project, given).start(),
+        "stop": lambda: _found(project, given).end("stop"),
         "reset": lambda: _found(project, given).reset(),
         "processes": lambda: [process.pid for process in guest.processes(_found(project, given).marker)],
         "kill": lambda: guest.send_signal(

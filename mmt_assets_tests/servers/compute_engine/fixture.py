@@ -119,6 +119,18 @@ class ComputeEngineServer:
         """Set variables for all processes of machines that boot from now on."""
         self._control("guest_environment", **variables)
 
+    def put_on_disks(self, **files: str) -> None:
+        """Add files or folders to the image, by their path below /opt/mmt_assets."""
+        self._control("image", **files)
+
+    def start(self, zone: str, name: str) -> None:
+        """Start a machine by hand."""
+        self._control("start", zone=zone, name=name)
+
+    def stop(self, zone: str, name: str) -> None:
+        """Stop a machine by hand."""
+        self._control("stop", zone=zone, name=name)
+
     def preempt(self, zone: str, name: str) -> None:
         self._control("preempt", zone=zone, name=name)
 
