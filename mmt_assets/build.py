@@ -1,24 +1,30 @@
 """Puts assets, resources, jobs, schedules and sensors together."""
 
 import warnings
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import dagster as dg
+from dagster._core.definitions.unresolved_asset_job_definition import UnresolvedAssetJobDefinition
 
 from mmt_assets.assets.accuracy import accuracy_asset
 from mmt_assets.assets.features import feature_assets
 from mmt_assets.assets.forecasts import forecast_assets
 from mmt_assets.assets.messages import message_assets
+from mmt_assets.assets.operations import vm_ledger_asset
 from mmt_assets.assets.raw import raw_assets
-from mmt_assets.jobs import concert_forecast_job, daily_forecast_job
+from mmt_assets.jobs import concert_forecast_job, daily_forecast_job, vm_ledger_job
 from mmt_assets.resources import LocalProcess, PubSubResource, SourceResource, WarehouseResource
 from mmt_assets.resources.compute_engine import ComputeEngineServer, ServerForDays
-from mmt_assets.schedules import daily_forecast_schedule
+from mmt_assets.schedules import daily_forecast_schedule, vm_ledger_schedule
 from mmt_assets.sensors.catch_up import catch_up_sensor
 from mmt_assets.sensors.concert_partitions import concert_partition_sensor
 from mmt_assets.sensors.forecast_requests import forecast_request_sensor
 from mmt_assets.sensors.stale_runs import stale_run_sensor
+from mmt_assets.sensors.vm_finished import vm_finished_sensor
+from mmt_assets.sensors.vm_reaper import vm_reaper_sensor
+from mmt_assets.sensors.vm_release import vm_release_sensor
 from mmt_assets.settings import Settings
 
 
@@ -39,6 +45,25 @@ def build_resources(settings: Settings) -> dict[str, Any]:
     }
 
 
+@dataclass(frozen=True)
+class _ServerDefinitions:
+    """What sees to machines of the cloud; nothing where there are none."""
+
+    assets: Sequence[dg.AssetsDefinition] = ()
+    jobs: Sequence[UnresolvedAssetJobDefinition] = ()
+    schedules: Sequence[dg.ScheduleDefinition] = ()
+    sensors: Sequence[dg.SensorDefinition] = ()
+
+
+def _server_definitions(settings: Settings) -> _ServerDefinitions:
+    return _ServerDefinitions(
+        assets=[vm_ledger_asset(settings)],
+        jobs=[vm_ledger_job()],
+        schedules=[vm_ledger_schedule()],
+        sensors=[vm_finished_sensor(settings), vm_release_sensor(settings), vm_reaper_sensor(settings)],
+    )
+
+
 def build_definitions(
     settings: Settings,
     *,
@@ -53,6 +78,7 @@ def build_definitions(
         loggers: Loggers beside Dagster's own.
     """
     daily_job, concert_job = daily_forecast_job(), concert_forecast_job()
+    servers = _server_definitions(settings) if settings.env == "gcp" else _ServerDefinitions()
     with warnings.catch_warnings():
         # Backfill policies and mappings to days before the first one are beta in Dagster; the lock pins its version.
         warnings.simplefilter("ignore", dg.BetaWarning)
@@ -63,14 +89,16 @@ def build_definitions(
                 *forecast_assets(settings),
                 accuracy_asset(settings),
                 *message_assets(),
+                *servers.assets,
             ],
-            jobs=[daily_job, concert_job],
-            schedules=[daily_forecast_schedule(settings)],
+            jobs=[daily_job, concert_job, *servers.jobs],
+            schedules=[daily_forecast_schedule(settings), *servers.schedules],
             sensors=[
                 concert_partition_sensor(settings),
                 catch_up_sensor(settings, daily_job),
                 forecast_request_sensor(settings, daily_job, concert_job),
                 stale_run_sensor(settings),
+                *servers.sensors,
             ],
             resources={**build_resources(settings), **(resources or {})},
             loggers=loggers,

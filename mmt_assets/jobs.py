@@ -4,21 +4,23 @@ import dagster as dg
 from dagster._core.definitions.unresolved_asset_job_definition import UnresolvedAssetJobDefinition
 
 from mmt_assets.assets.catalog import asset_key
-from mmt_assets.contracts import CONCERT_FORECAST
+from mmt_assets.contracts import CONCERT_FORECAST, VM_LEDGER
+from mmt_assets.resources.compute import RetryableFailure
 from mmt_assets.warehouse import WarehouseBusyError
 
 DAILY_JOB = "daily_forecast_job"
 CONCERT_JOB = "concert_forecast_job"
+LEDGER_JOB = "vm_ledger_job"
 # What is materialised in the UI runs in a job of Dagster's own.
-OUR_JOBS = (DAILY_JOB, CONCERT_JOB, "__ASSET_JOB")
+OUR_JOBS = (DAILY_JOB, CONCERT_JOB, LEDGER_JOB, "__ASSET_JOB")
 # A rerun replaces what is there, so a retry starts from the beginning; how often is set in dagster.yaml.
 _RETRY_TAGS = {"dagster/retry_strategy": "ALL_STEPS"}
 
 
 @dg.failure_hook
-def retry_when_busy(context: dg.HookContext) -> None:
-    """Have the daemon retry a run that failed because somebody held the warehouse; wrong input is not retried."""
-    if isinstance(context.op_exception, WarehouseBusyError):
+def retry_when_worthwhile(context: dg.HookContext) -> None:
+    """Have the daemon retry a run that the warehouse's lock or a lost machine failed; wrong input is not retried."""
+    if isinstance(context.op_exception, (WarehouseBusyError, RetryableFailure)):
         context.instance.add_run_tags(context.run_id, {"dagster/retry_on_asset_or_op_failure": "true"})
 
 
@@ -34,7 +36,7 @@ def daily_forecast_job() -> UnresolvedAssetJobDefinition:
         # One process: SIGKILL of the run then leaves no step process that goes on writing.
         executor_def=dg.in_process_executor,
         tags=_RETRY_TAGS,
-        hooks={retry_when_busy},
+        hooks={retry_when_worthwhile},
     )
 
 
@@ -46,5 +48,15 @@ def concert_forecast_job() -> UnresolvedAssetJobDefinition:
         description="Forecast one concert on demand; choose the concert as partition.",
         executor_def=dg.in_process_executor,
         tags=_RETRY_TAGS,
-        hooks={retry_when_busy},
+        hooks={retry_when_worthwhile},
+    )
+
+
+def vm_ledger_job() -> UnresolvedAssetJobDefinition:
+    """The ledger of analysis servers."""
+    return dg.define_asset_job(
+        LEDGER_JOB,
+        selection=dg.AssetSelection.assets(asset_key(VM_LEDGER)),
+        description="What analysis servers ran and cost, compared with what Compute Engine lists.",
+        executor_def=dg.in_process_executor,
     )

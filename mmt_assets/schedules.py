@@ -1,11 +1,12 @@
-"""The daily schedule."""
+"""Schedules: the day's forecasts, and the ledger of analysis servers."""
 
 from datetime import UTC, datetime
 
 import dagster as dg
 
 from mmt_assets.daily import daily_run_request
-from mmt_assets.jobs import DAILY_JOB
+from mmt_assets.jobs import DAILY_JOB, LEDGER_JOB
+from mmt_assets.resources.vm_sessions import LEDGER_KEY
 from mmt_assets.settings import Settings
 
 
@@ -26,5 +27,26 @@ def daily_forecast_schedule(settings: Settings) -> dg.ScheduleDefinition:
     def schedule(context: dg.ScheduleEvaluationContext) -> dg.RunRequest | dg.SkipReason:
         day = settings.last_complete_day(context.scheduled_execution_time or datetime.now(UTC))
         return daily_run_request(context.instance, settings, day)
+
+    return schedule
+
+
+def vm_ledger_schedule() -> dg.ScheduleDefinition:
+    """Once an hour, when a machine has come or gone since the last time."""
+
+    @dg.schedule(
+        name="vm_ledger_schedule",
+        job_name=LEDGER_JOB,
+        cron_schedule="17 * * * *",
+        default_status=dg.DefaultScheduleStatus.RUNNING,
+        description="The ledger of analysis servers, when one has come or gone.",
+    )
+    def schedule(context: dg.ScheduleEvaluationContext) -> dg.RunRequest | dg.SkipReason:
+        made = context.instance.get_latest_materialization_event(LEDGER_KEY)
+        since = made.timestamp if made else 0.0
+        wanted = dg.AssetRecordsFilter(LEDGER_KEY, after_timestamp=since)
+        if not context.instance.fetch_observations(wanted, limit=1).records:
+            return dg.SkipReason("no machine has come or gone")
+        return dg.RunRequest()
 
     return schedule

@@ -13,7 +13,8 @@ import pytest
 from dagster._core.events import EngineEventData
 
 from mmt_assets.assets.run_once import DAILY_POOL
-from mmt_assets.jobs import CONCERT_JOB, DAILY_JOB, retry_when_busy
+from mmt_assets.jobs import CONCERT_JOB, DAILY_JOB, retry_when_worthwhile
+from mmt_assets.resources.compute import RetryableFailure
 from mmt_assets.sensors.stale_runs import fail_stale_runs, stale_run_sensor
 from mmt_assets.settings import Settings
 from mmt_assets.warehouse import ContractError, WarehouseBusyError, WarehouseError
@@ -117,17 +118,20 @@ def test_the_sensor_tells_what_it_failed_and_sets_the_pool_limit(instance: Any) 
     ("error", "will_retry"),
     [
         (WarehouseBusyError("held"), "true"),
+        (RetryableFailure("the machine was preempted"), "true"),
         (WarehouseError("gone"), "false"),
         (ContractError("two rows with one key"), "false"),
         (dg.Failure("not materialised"), "false"),
     ],
 )
-def test_only_a_busy_warehouse_is_a_failure_worth_a_retry(instance: Any, error: Exception, will_retry: str) -> None:
+def test_only_a_busy_warehouse_or_a_lost_machine_is_worth_a_retry(
+    instance: Any, error: Exception, will_retry: str
+) -> None:
     @dg.op
     def write() -> None:
         raise error
 
-    @dg.job(hooks={retry_when_busy}, executor_def=dg.in_process_executor)
+    @dg.job(hooks={retry_when_worthwhile}, executor_def=dg.in_process_executor)
     def job() -> None:
         write()
 

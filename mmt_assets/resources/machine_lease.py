@@ -18,24 +18,6 @@ from mmt_assets.setting_groups.analysis_server import AnalysisServerSettings
 Place = tuple[str, str]
 
 
-def open_client(settings: AnalysisServerSettings, *, patience: float = 60.0) -> ComputeEngine:
-    """The client of this deployment's machines.
-
-    Args:
-        settings: Settings.
-        patience: Seconds over which a call is repeated.
-
-    Raises:
-        SettingsError: `MMT_PROJECT` is unset.
-    """
-    return ComputeEngine(
-        settings.project_id(),
-        deployment=settings.deployment,
-        endpoint=settings.compute_endpoint,
-        patience=patience,
-    )
-
-
 def machine_spec(settings: AnalysisServerSettings, provisioning: Provisioning) -> MachineSpec:
     """What a machine is made from, by the settings."""
     is_ephemeral = settings.vm_lifecycle == "ephemeral"
@@ -57,6 +39,7 @@ class MachineLease:
 
     Attributes:
         machine: The machine, once there is one.
+        guest_session: What its startup script calls this session: a machine may be started twice for one run.
     """
 
     def __init__(
@@ -75,6 +58,7 @@ class MachineLease:
             numbers: Numbers of the run's machines, for their names.
         """
         self.machine: Machine | None = None
+        self.guest_session = ""
         self._context = context
         self._client = client
         self._settings = settings
@@ -123,8 +107,11 @@ class MachineLease:
 
     def _start_in(self, zone: str, kind: Provisioning, metadata: Mapping[str, str]) -> Machine:
         spec = machine_spec(self._settings, kind)
+        number = next(self._numbers)
+        self.guest_session = f"{self._run_id}-{number}"
+        metadata = {**metadata, "dagster-session": self.guest_session}
         if spec.lifecycle == "ephemeral":
-            name = machine_name(self._run_id, next(self._numbers))
+            name = machine_name(self._run_id, number)
             self._asked_for.append((zone, name))
             return self._client.create(zone, name, self._run_id, spec, metadata)
         name = self._settings.vm_name

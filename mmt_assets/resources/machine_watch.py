@@ -76,19 +76,22 @@ class MachineWatch:
         self._reader = reader
         self._limits = limits
         self._run_id = context.run.run_id
+        self._guest_session = ""
         self._trouble: str | None = None
 
-    def wait(self, machine: Machine) -> None:
+    def wait(self, machine: Machine, guest_session: str) -> None:
         """Wait for the worker's last word.
 
         Args:
             machine: A machine that was started.
+            guest_session: What its startup script calls this session.
 
         Raises:
             MachineLostError: It went away without an exit code.
             RetryableFailure: Something else that the input is not to blame for.
             dagster.Failure: The worker ended without its last word, or the run was ended from outside.
         """
+        self._guest_session = guest_session
         started = beat = time.monotonic()
         while not self._reader.closed.wait(_POLL_SECONDS):
             now = time.monotonic()
@@ -96,7 +99,7 @@ class MachineWatch:
                 beat = now
                 self._say_at_work(now - started)
             found, guest = self._look(machine)
-            if (code := guest.get(f"exit-{self._run_id}")) is not None:
+            if (code := guest.get(f"exit-{self._guest_session}")) is not None:
                 self._require_last_word(machine, int(code), guest)
                 return
             if self._trouble is None and (found is None or not found.is_coming_or_up or found.run_id != self._run_id):
@@ -130,7 +133,7 @@ class MachineWatch:
         serial = self._client.serial_tail(machine.zone, machine.name)
         if self._reader.drain(_DRAIN_SECONDS):
             return
-        phase = guest.get(f"phase-{self._run_id}", "unknown")
+        phase = guest.get(f"phase-{self._guest_session}", "unknown")
         told = f"exit code {code} in phase '{phase}' on {machine.zone}/{machine.name}"
         if code == _TERMINATED or phase == "preempted":
             raise MachineLostError(f"the machine was told to stop while its worker was at work: {told}")
@@ -147,7 +150,7 @@ class MachineWatch:
             if self._reader.closed.wait(_POLL_SECONDS):
                 return
             found, guest = self._look(machine)
-            if (code := guest.get(f"exit-{self._run_id}")) is not None:
+            if (code := guest.get(f"exit-{self._guest_session}")) is not None:
                 self._require_last_word(machine, int(code), guest)
                 return
         if self._reader.drain(_DRAIN_SECONDS):
@@ -160,7 +163,7 @@ class MachineWatch:
 
     def _require_in_time(self, machine: Machine, seconds: float, guest: dict[str, str]) -> None:
         reader, place = self._reader, f"{machine.zone}/{machine.name}"
-        phase = guest.get(f"phase-{self._run_id}", "none")
+        phase = guest.get(f"phase-{self._guest_session}", "none")
         if not reader.opened and seconds > self._limits.boot:
             reason = f"no word of a worker on {place} within {self._limits.boot:g} s (MMT_VM_BOOT_SECONDS)"
         elif reader.opened and reader.silent_seconds() > self._limits.silence:

@@ -14,7 +14,8 @@ from requests import RequestException
 
 from mmt_assets.gcp.storage import open_bucket
 from mmt_assets.resources.compute import Outcome, RetryableFailure, remote_failure
-from mmt_assets.resources.machine_lease import MachineLease, open_client
+from mmt_assets.resources.compute_engine import open_client
+from mmt_assets.resources.machine_lease import MachineLease
 from mmt_assets.resources.machine_watch import Limits, MachineLostError, MachineWatch
 from mmt_assets.resources.storage_messages import StorageChannel, StorageContextInjector, StorageMessageReader
 from mmt_assets.resources.vm_sessions import links
@@ -34,6 +35,7 @@ def run_on_server(
     *,
     heartbeat_seconds: float,
     timeout_seconds: float,
+    module: str,
 ) -> Outcome:
     """Do a job on a machine of its own. One that is taken away is replaced, once, by one on demand.
 
@@ -43,6 +45,7 @@ def run_on_server(
         settings: Settings.
         heartbeat_seconds: How often the run says that it is at work.
         timeout_seconds: Longest time that the worker may take.
+        module: Python module that is the worker.
 
     Raises:
         dagster.Failure: See `ComputeResource.run`; with links to the logs and the machine.
@@ -51,7 +54,7 @@ def run_on_server(
     warnings.filterwarnings("ignore", category=dg.PreviewWarning, module="dagster._core.pipes")
     numbers = count(1)
     for allow_spot in (True, False) if settings.vm_spot else (False,):
-        session = _ServerSession(context, job, settings, numbers, heartbeat_seconds, timeout_seconds)
+        session = _ServerSession(context, job, settings, numbers, heartbeat_seconds, timeout_seconds, module)
         try:
             return session.run(allow_spot=allow_spot)
         except dg.Failure as failure:
@@ -74,6 +77,7 @@ class _ServerSession:
         numbers: Iterator[int],
         heartbeat_seconds: float,
         timeout_seconds: float,
+        module: str,
     ) -> None:
         self._context = context
         # The machine has cores of its own, and no disk that anybody reads afterwards.
@@ -81,6 +85,7 @@ class _ServerSession:
         self._settings = settings
         self._heartbeat_seconds = heartbeat_seconds
         self._timeout_seconds = timeout_seconds
+        self._module = module
         self._lease = MachineLease(context, open_client(settings), settings, numbers)
 
     def run(self, *, allow_spot: bool) -> Outcome:
@@ -102,7 +107,9 @@ class _ServerSession:
                 self._context.log.info(f"{machine.zone}/{machine.name} was started ({machine.provisioning})")
                 parts["machine_start_seconds"] = time.monotonic() - began
                 watch_client = open_client(self._settings, patience=_WATCH_PATIENCE_SECONDS)
-                MachineWatch(self._context, watch_client, channel, reader, self._limits()).wait(machine)
+                MachineWatch(self._context, watch_client, channel, reader, self._limits()).wait(
+                    machine, self._lease.guest_session
+                )
                 parts["machine_boot_seconds"] = reader.opened_at - began
                 parts["machine_work_seconds"] = reader.closed_at - reader.opened_at
             finally:
@@ -160,7 +167,7 @@ class _ServerSession:
         left = self._settings.vm_max_seconds - self._settings.vm_boot_seconds
         return {
             "dagster-run-id": self._context.run.run_id,
-            "dagster-module": "mmt_assets.worker",
+            "dagster-module": self._module,
             "dagster-max-seconds": str(int(max(_LEAST_WORK_SECONDS, min(left, self._timeout_seconds)))),
             "dagster-pipes-context": pipes["DAGSTER_PIPES_CONTEXT"],
             "dagster-pipes-messages": pipes["DAGSTER_PIPES_MESSAGES"],

@@ -168,7 +168,7 @@ def links(project: str, run_id: str, zone: str = "", machine: str = "") -> dict[
         zone: Zone, '' while there is no machine.
         machine: Name of the machine.
     """
-    query = quote(f'resource.type="gce_instance" AND "{run_id}"', safe="")
+    query = quote(f'labels.run_id="{run_id}" OR textPayload:"{run_id}"', safe="")
     found: dict[str, dg.MetadataValue] = {
         "logs": dg.MetadataValue.url(f"{_CONSOLE}/logs/query;query={query}?project={project}")
     }
@@ -176,3 +176,8 @@ def links(project: str, run_id: str, zone: str = "", machine: str = "") -> dict[
         place = f"zones/{zone}/instances/{machine}"
         found["console"] = dg.MetadataValue.url(f"{_CONSOLE}/compute/instancesDetail/{place}?project={project}")
     return found
+
+
+def note(instance: dg.DagsterInstance, session: VmSession) -> None:
+    """Note a session outside of its run."""
+    instance.report_runless_asset_event(session.observation())

@@ -74,12 +74,17 @@ def fail_stale_runs(instance: dg.DagsterInstance, settings: Settings, now: datet
             # It may have ended while it was looked at.
             if reason is None or current is None or current.is_finished:
                 continue
-            message = f"The run is dead: {reason}."
-            data = JobFailureData(error=None, failure_reason=RunFailureReason.UNEXPECTED_TERMINATION)
-            instance.report_run_failed(current, message, data)
-            instance.event_log_storage.free_concurrency_slots_for_run(run.run_id)
-            failed.append(f"{run.run_id} ({job}): {message}")
+            failed.append(f"{run.run_id} ({job}): {fail_dead_run(instance, current, reason)}")
     return failed
+
+
+def fail_dead_run(instance: dg.DagsterInstance, run: dg.DagsterRun, reason: str) -> str:
+    """Fail a run whose process is gone and free what it holds; returns what its log says."""
+    message = f"The run is dead: {reason}."
+    data = JobFailureData(error=None, failure_reason=RunFailureReason.UNEXPECTED_TERMINATION)
+    instance.report_run_failed(run, message, data)
+    instance.event_log_storage.free_concurrency_slots_for_run(run.run_id)
+    return message
 
 
 def stale_run_sensor(settings: Settings) -> dg.SensorDefinition:
