@@ -99,9 +99,14 @@ OWN_CHECKS = {
     "raw/ticket_orders": {"rejected_rows", "late_rows"},
     "raw/ticket_refunds": {"rejected_rows", "late_rows", "refunds_are_dated"},
     "raw/makes": {"rejected_rows", "late_rows"},
+    "operations/vm_ledger": {"agrees_with_the_cloud"},
     "forecasts/accuracy": {"beats_additive_pickup", "coverage_holds"},
 }
 ON_DEMAND = "forecasts/concert_forecast"
+# What sees to machines of the cloud is there with MMT_ENV=gcp alone.
+LEDGER = "operations/vm_ledger"
+_SERVER_SENSORS = {"finished": 10, "release": 5, "reaper": 30}
+SERVER_GRAPH = {LEDGER: ([], None, ["googlecloud", "python"])}
 
 
 def run_cut_off(code: str, directory: Path, **variables: str) -> str:
@@ -150,7 +155,7 @@ except RuntimeError as error:
 def test_assets_dependencies_partitions_and_kinds(described: dict[str, Any]) -> None:
     assets = described["assets"]
     found = {key: (asset["deps"], asset["partitions"], asset["kinds"]) for key, asset in assets.items()}
-    assert found == GRAPH
+    assert found == GRAPH | (SERVER_GRAPH if described["env"] == "gcp" else {})
     assert {key for key, asset in assets.items() if not asset["made_here"]} == WRITTEN_ALONG | OBSERVED
     days = [asset for asset in assets.values() if asset["partitions"] == _DAYS]
     assert {(asset["starts"], asset["timezone"]) for asset in days} == {("2026-01-01", described["timezone"])}
@@ -174,20 +179,22 @@ def test_columns_and_checks_come_from_the_contracts(described: dict[str, Any]) -
 
 def test_what_the_daily_run_makes_must_be_fresh(described: dict[str, Any]) -> None:
     policies = {key: asset["fresh_for_seconds"] for key, asset in described["assets"].items()}
-    without = WRITTEN_ALONG | OBSERVED | {ON_DEMAND}
-    assert policies == {key: None if key in without else 26 * 3600 for key in GRAPH}
+    without = WRITTEN_ALONG | OBSERVED | {ON_DEMAND, LEDGER}
+    assert policies == {key: None if key in without else 26 * 3600 for key in described["assets"]}
 
 
 def test_jobs_schedules_sensors_and_resources(described: dict[str, Any]) -> None:
-    made = set(GRAPH) - WRITTEN_ALONG - OBSERVED
+    made, is_gcp = set(GRAPH) - WRITTEN_ALONG - OBSERVED, described["env"] == "gcp"
     assert described["jobs"] == {
         "daily_forecast_job": sorted(made - {ON_DEMAND}),
         "concert_forecast_job": [ON_DEMAND],
+        **({"vm_ledger_job": [LEDGER]} if is_gcp else {}),
     }
     assert described["executors"] == ["in_process"]
     status = "RUNNING" if described["env"] == "local" else "STOPPED"
     assert described["schedules"] == {
-        "daily_forecast_schedule": ["30 5 * * *", described["timezone"], status, "daily_forecast_job"]
+        "daily_forecast_schedule": ["30 5 * * *", described["timezone"], status, "daily_forecast_job"],
+        **({"vm_ledger_schedule": ["17 * * * *", None, "RUNNING", "vm_ledger_job"]} if is_gcp else {}),
     }
     assert described["sensors"] == {
         "catch_up_sensor": [status, 30, ["daily_forecast_job"]],
@@ -199,6 +206,8 @@ def test_jobs_schedules_sensors_and_resources(described: dict[str, Any]) -> None
             ["daily_forecast_job", "concert_forecast_job"],
         ],
         "stale_run_sensor": [status, 30, []],
+        # A safety net that somebody must switch on is none.
+        **({f"vm_{n}_sensor": ["RUNNING", every, []] for n, every in _SERVER_SENSORS.items()} if is_gcp else {}),
     }
     assert described["resources"] == ["compute", "pubsub", "source", "warehouse"]
 

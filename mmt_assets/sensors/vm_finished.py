@@ -8,6 +8,7 @@ import dagster as dg
 from pydantic import BaseModel, ConfigDict, ValidationError
 
 from mmt_assets.gcp.compute_errors import ComputeError
+from mmt_assets.resources import PubSubResource
 from mmt_assets.resources.compute_engine import open_client
 from mmt_assets.resources.machine_end import end_machine, has_ended
 from mmt_assets.sensors.vm_reaper import PATIENCE_SECONDS
@@ -84,12 +85,9 @@ def vm_finished_sensor(settings: Settings) -> dg.SensorDefinition:
         default_status=dg.DefaultSensorStatus.RUNNING,
         description="Releases the analysis server whose message says that it has finished.",
     )
-    def sensor(context: dg.SensorEvaluationContext) -> dg.SkipReason:
-        from mmt_assets.gcp.pubsub import shared_client  # noqa: PLC0415 - gRPC takes a second to import
-
-        pubsub = shared_client(settings.project_id(), settings.pubsub_emulator)
-        subscription = settings.vm_events_subscription
-        messages = pubsub.pull(subscription, _MOST_MESSAGES, timeout=_PULL_SECONDS)
+    def sensor(context: dg.SensorEvaluationContext, pubsub: PubSubResource) -> dg.SkipReason:
+        queue, subscription = pubsub.client(), settings.vm_events_subscription
+        messages = queue.pull(subscription, _MOST_MESSAGES, timeout=_PULL_SECONDS)
         if not messages:
             return dg.SkipReason("no machine has said that it has finished")
         client = open_client(settings, patience=PATIENCE_SECONDS)
@@ -103,8 +101,8 @@ def vm_finished_sensor(settings: Settings) -> dg.SensorDefinition:
             (done if is_done else later).append(message.ack_id)
             told.append(line)
             context.log.info(line)
-        pubsub.acknowledge(subscription, done)
-        pubsub.release(subscription, later)
+        queue.acknowledge(subscription, done)
+        queue.release(subscription, later)
         return dg.SkipReason("; ".join(told))
 
     return sensor
