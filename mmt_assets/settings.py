@@ -16,6 +16,7 @@ from mmt_assets.setting_groups.analysts import AnalystSettings
 from mmt_assets.setting_groups.bigquery import BigQuerySettings
 from mmt_assets.setting_groups.group import SettingsError
 from mmt_assets.setting_groups.messages import MessagesSettings
+from mmt_assets.setting_groups.spark import SparkSettings
 
 __all__ = ["PREFIX", "Settings", "SettingsError", "dagster_home"]
 
@@ -39,7 +40,7 @@ def _time_of_day(text: str) -> str:
     return text
 
 
-class Settings(AnalystSettings, BigQuerySettings, AnalysisServerSettings, MessagesSettings):
+class Settings(AnalystSettings, BigQuerySettings, AnalysisServerSettings, MessagesSettings, SparkSettings):
     """Everything that can be set, each from the variable `MMT_<NAME>`.
 
     Raises:

@@ -115,6 +115,8 @@ def _job(
         commit=source_commit(),
         lock_hash=lock_hash(),
         processes=settings.worker_processes,
+        # One concert takes less than a cluster's start.
+        spark_master=None if concert_id else settings.spark_master,
         exports=str(settings.exports_path),
     )
 

@@ -1,9 +1,9 @@
 """From what was learned to published rows, a chunk of concerts at a time, in this process or in several."""
 
 import multiprocessing
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Literal
 
 import numpy as np
@@ -94,6 +94,10 @@ class Published:
     final_quantiles: pd.DataFrame
 
 
+Spread = Callable[[Task, Sequence[Ints]], Iterable[Published]]
+"""Makes the chunks of a task somewhere, and gives them back in order."""
+
+
 def compare_with(learned: Learned, pool: History, day: int) -> Comparison:
     """Prepare the finished concerts of the pool, once for all chunks."""
     finished = finished_part(pool, day)
@@ -107,18 +111,21 @@ def nothing_published() -> Published:
     return Published(outlook.paths_frame(np.empty(0, np.int64), [], 0), empty, outlook.quantiles_frame([], []))
 
 
-def publish(task: Task, targets: Ints, progress: Callable[[int, int], None] | None = None) -> list[Published]:
+def publish(
+    task: Task, targets: Ints, progress: Callable[[int, int], None] | None = None, spread: Spread | None = None
+) -> list[Published]:
     """Forecast the concerts at these rows, chunk by chunk.
 
     Args:
         task: What is known.
         targets: Rows of `task.concerts`, ascending.
         progress: Called with (concerts done, concerts in all).
+        spread: Where the chunks are made; by default in this process, or in several of this machine.
     """
     chunks = [targets[start : start + CONCERTS_PER_CHUNK] for start in range(0, len(targets), CONCERTS_PER_CHUNK)]
     made: list[Published] = []
     done = 0
-    for chunk, part in zip(chunks, _made(task, chunks), strict=True):
+    for chunk, part in zip(chunks, (spread or _made)(task, chunks), strict=True):
         made.append(part)
         done += len(chunk)
         if progress is not None:
@@ -126,7 +133,7 @@ def publish(task: Task, targets: Ints, progress: Callable[[int, int], None] | No
     return made
 
 
-def _made(task: Task, chunks: list[Ints]) -> Iterator[Published]:
+def _made(task: Task, chunks: Sequence[Ints]) -> Iterator[Published]:
     if task.options.processes == 1 or len(chunks) < CHUNKS_FOR_PROCESSES or task.options.engine == "stan":
         for chunk in chunks:
             yield forecast_chunk(task, chunk)
@@ -147,6 +154,22 @@ def _remember(task: Task) -> None:
 
 def _forecast_remembered(chunk: Ints) -> Published:
     return forecast_chunk(_task[0], chunk)
+
+
+def part_of(task: Task, rows: Ints) -> Task:
+    """Return the task with nothing but the concerts at these ascending rows: enough to forecast them elsewhere."""
+    first, last = np.searchsorted(task.sales.row, [rows.min(), rows.max() + 1])
+    place = np.searchsorted(rows, task.sales.row[first:last])
+    mine = np.flatnonzero(rows[np.minimum(place, len(rows) - 1)] == task.sales.row[first:last])
+    taken = first + mine
+    sales = Sales(place[mine], task.sales.day[taken], task.sales.sold[taken], task.sales.refunded[taken])
+    return replace(task, concerts=task.concerts.take(rows), sales=sales)
+
+
+def forecast_part(part: Task, rows: Ints) -> Published:
+    """Forecast all concerts of a part; the result names them by their rows in the whole task."""
+    made = forecast_chunk(part, np.arange(len(rows)))
+    return replace(made, ticket_sales=made.ticket_sales.assign(concert=rows[made.ticket_sales["concert"]]))
 
 
 def forecast_chunk(task: Task, chunk: Ints) -> Published:

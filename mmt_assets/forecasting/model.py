@@ -8,7 +8,7 @@ import pandas as pd
 
 from mmt_assets.forecasting import components
 from mmt_assets.forecasting.blend import fit_blend
-from mmt_assets.forecasting.chunks import Learned, Task, compare_with, nothing_published, publish
+from mmt_assets.forecasting.chunks import Learned, Spread, Task, compare_with, nothing_published, publish
 from mmt_assets.forecasting.comparables import finished_part
 from mmt_assets.forecasting.curves import choose_segmentation, curves_frame
 from mmt_assets.forecasting.history import History, at_origin, build_history
@@ -36,6 +36,7 @@ def forecast(
     options: ForecastOptions,
     concert_ids: Sequence[str] | None = None,
     progress: Callable[[int, int], None] | None = None,
+    spread: Spread | None = None,
 ) -> ForecastResult:
     """Forecast ticket sales of active concerts from what was known at the end of `as_of`.
 
@@ -48,6 +49,7 @@ def forecast(
         options: Engine and limits.
         concert_ids: Concerts to forecast; None means every active one. A cancelled one may be named.
         progress: Called with (concerts done, concerts in all).
+        spread: Where the concerts are forecast, chunk by chunk; by default on this machine.
 
     Returns:
         `ticket_sales`: concert_id, sales_date (as_of + 1 to the show), tickets_p10/p50/p90 (net of that day),
@@ -65,7 +67,7 @@ def forecast(
     pool = _pool(concerts, sales, day, options)
     learned = _learn(pool, day, options)
     task = Task(concerts, sales, day, learned, compare_with(learned, pool, day), options)
-    parts = publish(task, targets, progress) or [nothing_published()]
+    parts = publish(task, targets, progress, spread) or [nothing_published()]
     table = pd.concat([part.outlook for part in parts], ignore_index=True)
     table["sell_out_date"] = pd.to_datetime(table["sell_out_date"]).astype("datetime64[ns]")
     paths = pd.concat([part.ticket_sales for part in parts], ignore_index=True)

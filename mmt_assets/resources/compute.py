@@ -15,6 +15,7 @@ import dagster as dg
 from dagster._core.pipes.context import PipesMessageHandler
 from dagster_pipes import PipesMessage, PipesParams
 
+from mmt_assets.spark.session import LOCAL_MASTER_PREFIX
 from mmt_assets.warehouse import WarehouseBusyError
 from mmt_assets.worker.job import WorkerJob
 
@@ -115,7 +116,7 @@ class LocalProcess(ComputeResource):
             message_reader=reader,
             extras={"job": job.model_dump(mode="json")},
         ) as session:
-            code = self._run_process(context, session.get_bootstrap_env_vars())
+            code = self._run_process(context, {**session.get_bootstrap_env_vars(), **_spark_environment(job)})
         if reader.exception:
             raise remote_failure(reader.exception)
         if code != 0:
@@ -123,8 +124,8 @@ class LocalProcess(ComputeResource):
         results = session.get_results(implicit_materializations=False)
         return Outcome(results, session.get_custom_messages(), time.monotonic() - started)
 
-    def _run_process(self, context: dg.AssetExecutionContext, pipes_environment: Mapping[str, str]) -> int:
-        bootstrap = [f"{name}={value}" for name, value in pipes_environment.items()]
+    def _run_process(self, context: dg.AssetExecutionContext, variables: Mapping[str, str]) -> int:
+        bootstrap = [f"{name}={value}" for name, value in variables.items()]
         module = [sys.executable, "-m", "mmt_assets.worker", f"--heartbeat-seconds={self.heartbeat_seconds}"]
         # The worker watches its stdin: when this process dies, however it dies, the pipe closes and the worker ends.
         # A session of its own keeps Ctrl-C for this process, and lets the worker end together with its children.
@@ -148,6 +149,14 @@ class LocalProcess(ComputeResource):
             except subprocess.TimeoutExpired:
                 send_heartbeat(context, process, time.monotonic() - started)
         raise dg.Failure(f"the worker took longer than {self.timeout_seconds:g} s (MMT_WORKER_TIMEOUT_SECONDS)")
+
+
+def _spark_environment(job: WorkerJob) -> dict[str, str]:
+    """Give Spark's executors this Python, and keep those of this machine on its loopback address."""
+    if job.spark_master is None:
+        return {}
+    is_local = job.spark_master.startswith(LOCAL_MASTER_PREFIX)
+    return {"PYSPARK_PYTHON": sys.executable} | ({"SPARK_LOCAL_IP": "127.0.0.1"} if is_local else {})
 
 
 def say_at_work(context: dg.AssetExecutionContext, seconds: float) -> None:

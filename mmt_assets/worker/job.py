@@ -37,6 +37,7 @@ class WorkerJob(BaseModel):
         commit: Commit of the source code.
         lock_hash: SHA-256 of the lock file.
         processes: Processes that fit models; None for as many as the worker's machine has cores.
+        spark_master: Spark master that all active concerts are spread to; None for this machine's processes.
         exports: Directory of the Parquet exports; None where the worker's machine does not outlive it.
     """
 
@@ -52,6 +53,7 @@ class WorkerJob(BaseModel):
     commit: str
     lock_hash: str
     processes: int | None = 1
+    spark_master: str | None = None
     exports: str | None
 
     @property

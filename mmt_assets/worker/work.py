@@ -2,7 +2,8 @@
 
 import os
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from datetime import UTC, date, datetime
 from pathlib import Path
 
@@ -19,7 +20,10 @@ from mmt_assets.contracts import (
     TICKET_SALES,
 )
 from mmt_assets.forecasting import ForecastInputs, ForecastOptions, ForecastResult, forecast, forecast_demand
+from mmt_assets.forecasting.chunks import Spread
 from mmt_assets.forecasting.demand import COLUMNS as DEMAND_COLUMNS
+from mmt_assets.spark.chunks import spread_on_spark
+from mmt_assets.spark.session import spark_session
 from mmt_assets.warehouse import (
     InsertMissing,
     ReplaceNewer,
@@ -62,19 +66,31 @@ def run_job(job: WorkerJob, pipes: PipesContext, link: RunLink | None = None) ->
     pipes.log.info(f"read inputs for {len(inputs)} as-of dates in {seconds['read']:.1f} s")
 
     tables = []
-    for number, (day, known) in enumerate(inputs.items(), start=1):
-        result = forecast(
-            known,
-            day,
-            options=ForecastOptions(processes=job.processes or os.cpu_count() or 1),
-            concert_ids=[job.concert_id] if job.concert_id else None,
-            progress=_progress(pipes, f"as of {day} ({number} of {len(inputs)})"),
-        )
-        demand = _demand_ahead(makes, day)
-        tables.append(_with_provenance(job, known, day, result, demand))
+    with _spread(job) as spread:
+        for number, (day, known) in enumerate(inputs.items(), start=1):
+            result = forecast(
+                known,
+                day,
+                options=ForecastOptions(processes=job.processes or os.cpu_count() or 1),
+                concert_ids=[job.concert_id] if job.concert_id else None,
+                progress=_progress(pipes, f"as of {day} ({number} of {len(inputs)})"),
+                spread=spread,
+            )
+            demand = _demand_ahead(makes, day)
+            tables.append(_with_provenance(job, known, day, result, demand))
     seconds.lap("fit")
 
     _write(job, tables, pipes, seconds, link or UNLINKED)
+
+
+@contextmanager
+def _spread(job: WorkerJob) -> Iterator[Spread | None]:
+    """Where the concerts are forecast: on a Spark cluster, or on this machine (None)."""
+    if job.spark_master is None:
+        yield None
+        return
+    with spark_session(job.spark_master) as session:
+        yield spread_on_spark(session)
 
 
 def read_inputs(session: Session, as_of: date, timezone_name: str) -> ForecastInputs:

@@ -41,12 +41,12 @@ class Project:
         sample.write_source(folder / "bookings", first_day=FIRST, last_day=LAST)
         self.finish(self.start("-m", "mmt_assets", "demo", "--source", "bookings", "--as-of", LAST.isoformat()))
 
-    def start(self, *arguments: str) -> subprocess.Popen[str]:
+    def start(self, *arguments: str, **variables: str) -> subprocess.Popen[str]:
         kept = {key: value for key, value in os.environ.items() if not key.startswith(("MMT_", "DAGSTER_"))}
         return subprocess.Popen(
             [sys.executable, *arguments],
             cwd=self.folder,
-            env={**kept, "OMP_NUM_THREADS": "1", "MMT_WORKER_PROCESSES": "1"},
+            env={**kept, "OMP_NUM_THREADS": "1", "MMT_WORKER_PROCESSES": "1", **variables},
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
             text=True,

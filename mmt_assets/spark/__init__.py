@@ -1,0 +1,1 @@
+"""The forecast's chunks on a Spark cluster, for more concerts than one machine can take in time."""
