@@ -1,4 +1,4 @@
-"""How the forecast scales over Spark executors: python -m benchmarks.spark --concerts 2000 10000 --executors 1 2 --json.
+"""How the forecast scales over Spark executors: python -m benchmarks.spark --concerts 2000 --executors 1 2 --json.
 
 The same library call forecasts the same simulated features (`benchmarks.scale`) in one process, and on local clusters
 of real executor processes with one core each. Every result is compared with that of one process, so a row of the table

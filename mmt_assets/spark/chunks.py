@@ -9,6 +9,7 @@ import pickle
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING
+from uuid import uuid4
 
 import numpy as np
 import pandas as pd
@@ -17,6 +18,7 @@ from mmt_assets.forecasting.chunks import Published, Spread, Task, forecast_part
 from mmt_assets.forecasting.inputs import Ints, Sales
 
 if TYPE_CHECKING:
+    from pyspark import Broadcast
     from pyspark.sql import SparkSession
 
 _SCHEMA = "number long, content binary"
@@ -36,9 +38,10 @@ def spread_on_spark(session: "SparkSession") -> Spread:
             return
         context = session.sparkContext
         shared = context.broadcast(pickle.dumps(_without_concerts(task)))
+        name = uuid4().hex
 
         def make(batches: Iterable[pd.DataFrame]) -> Iterator[pd.DataFrame]:
-            common: Task = pickle.loads(shared.value)  # noqa: S301 - written by the driver of this very job
+            common = _remembered(name, shared)
             for batch in batches:
                 yield batch.assign(content=[_make_one(common, content) for content in batch["content"]])
 
@@ -54,6 +57,17 @@ def spread_on_spark(session: "SparkSession") -> Spread:
         shared.destroy()
 
     return spread
+
+
+_common: dict[str, Task] = {}
+
+
+def _remembered(name: str, shared: "Broadcast[bytes]") -> Task:
+    """Unpickle what was learned once for each Python process of an executor: it makes many of a job's tasks."""
+    if name not in _common:
+        _common.clear()
+        _common[name] = pickle.loads(shared.value)  # noqa: S301 - written by the driver of this very job
+    return _common[name]
 
 
 def _without_concerts(task: Task) -> Task:
