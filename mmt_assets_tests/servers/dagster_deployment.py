@@ -69,7 +69,10 @@ class Deployment:
         settings: What the processes read from their environment.
         environment: That environment.
         processes: Those at work, by name: code, daemon, webserver.
+        module: What the code server loads.
     """
+
+    module = "mmt_assets.definitions"
 
     def __init__(self, folder: Path, **settings: str) -> None:
         self.folder = folder
@@ -115,11 +118,14 @@ class Deployment:
 
     def up(self) -> None:
         self.start_code_server()
+        self.start_daemon()
+
+    def start_daemon(self) -> None:
         self.start("daemon", "dagster._daemon", "run", "-w", "workspace.yaml")
 
     def start_code_server(self) -> None:
         self.start("code", "dagster", "api", "grpc", "-h", "127.0.0.1", "-p", str(self.port), "-m",
-                   "mmt_assets.definitions", "--location-name", "mmt_assets")  # fmt: skip
+                   self.module, "--location-name", "mmt_assets")  # fmt: skip
         wait_until(lambda: is_listening(self.port), 90, "the code server's start")
 
     def start_webserver(self) -> str:
