@@ -12,6 +12,7 @@ from mmt_assets.contracts import (
     BOOKING_CURVES,
     CITY_DEMAND_FORECAST,
     CONCERT_OUTLOOK,
+    CONCERT_PROPOSALS,
     CONCERTS,
     FEATURE_TABLES,
     MAKES,
@@ -25,7 +26,10 @@ from mmt_assets.settings import Settings
 # The day that a chunk of missing days leads up to.
 CATCH_UP_TAG = "mmt/catch_up_to"
 HISTORY = [asset_key(contract) for contract in (TICKET_ORDERS, TICKET_REFUNDS, MAKES, *FEATURE_TABLES)]
-FORECASTS = [asset_key(contract) for contract in (TICKET_SALES, CONCERT_OUTLOOK, BOOKING_CURVES, CITY_DEMAND_FORECAST)]
+FORECASTS = [
+    asset_key(contract)
+    for contract in (TICKET_SALES, CONCERT_OUTLOOK, BOOKING_CURVES, CITY_DEMAND_FORECAST, CONCERT_PROPOSALS)
+]
 UNFINISHED = [
     dg.DagsterRunStatus.QUEUED,
     dg.DagsterRunStatus.NOT_STARTED,

@@ -14,6 +14,7 @@ DAY_TABLES = (
     "forecasts/concert_outlook",
     "forecasts/booking_curves",
     "forecasts/city_demand_forecast",
+    "forecasts/concert_proposals",
 )
 # Its type lives in conftest.py, which nobody imports.
 Pipeline = Any

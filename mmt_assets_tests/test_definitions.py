@@ -80,6 +80,7 @@ GRAPH: dict[str, tuple[list[str], str | None, list[str]]] = {
     "forecasts/concert_outlook": (_FORECAST_INPUTS, _DAYS, _MODEL),
     "forecasts/booking_curves": (_FORECAST_INPUTS, _DAYS, _MODEL),
     "forecasts/city_demand_forecast": (_FORECAST_INPUTS, _DAYS, _MODEL),
+    "forecasts/concert_proposals": (_FORECAST_INPUTS, _DAYS, _MODEL),
     "forecasts/concert_forecast": (_FORECAST_INPUTS, "DynamicPartitionsDefinition", _MODEL),
     "forecasts/published_outlook": (["forecasts/concert_forecast", "forecasts/concert_outlook"], None, _MODEL),
     "forecasts/accuracy": (

@@ -14,6 +14,7 @@ from mmt_assets.contracts import (
     CITY_DEMAND_FORECAST,
     CONCERT_FORECAST,
     CONCERT_OUTLOOK,
+    CONCERT_PROPOSALS,
     PUBLISHED_OUTLOOK,
     TICKET_SALES,
 )
@@ -21,7 +22,7 @@ from mmt_assets.contracts.forecasts import PROVENANCE_COLUMNS
 from mmt_assets.jobs import CONCERT_JOB
 from mmt_assets_tests.small_world import DAY_TABLES, FIRST, LAST, known_by, world
 
-DAY_CONTRACTS = (TICKET_SALES, CONCERT_OUTLOOK, BOOKING_CURVES, CITY_DEMAND_FORECAST)
+DAY_CONTRACTS = (TICKET_SALES, CONCERT_OUTLOOK, BOOKING_CURVES, CITY_DEMAND_FORECAST, CONCERT_PROPOSALS)
 # The fixtures' own types live in conftest.py, which tests do not import.
 Pipeline = Any
 

@@ -64,6 +64,9 @@ def test_each_variable_is_read() -> None:
         ("max_rejected_share", "1.5", "less than or equal to 1"),
         ("worker_processes", "0", "greater than or equal to 1"),
         ("busy_timeout_seconds", "0", "greater than 0"),
+        ("proposal_fans_by_country", "KR=many", "such as KR=500,DE=250: 'many' is no whole number above 0"),
+        ("proposal_fans_by_country", "KR", "such as KR=500,DE=250"),
+        ("proposal_capacities", "500,-2", "such as 500,1000,2000: '-2' is no whole number above 0"),
     ],
 )
 def test_a_wrong_value_is_named_with_what_is_allowed(name: str, value: str, told: str) -> None:
@@ -91,6 +94,13 @@ def test_the_last_day_may_not_lie_before_the_first() -> None:
 
 def test_an_empty_variable_is_unset() -> None:
     assert read(timezone="", last_day="", fan_hash_key="") == read()
+
+
+def test_lists_are_read_from_text() -> None:
+    settings = read(proposal_fans_by_country="KR=500, DE=250", proposal_capacities="2000,500, 500")
+    assert settings.fans_by_country() == {"KR": 500, "DE": 250}
+    assert settings.capacities() == (500, 2000)
+    assert (read().fans_by_country(), read().capacities()) == ({}, ())
 
 
 def test_secrets_are_never_shown() -> None:

@@ -24,11 +24,13 @@ from mmt_assets.contracts import (
     CITY_DEMAND_FORECAST,
     CONCERT_FORECAST,
     CONCERT_OUTLOOK,
+    CONCERT_PROPOSALS,
     CONCERT_SALES,
     CONCERTS,
     PUBLISHED_OUTLOOK,
     TICKET_SALES,
 )
+from mmt_assets.forecasting.proposals import ProposalOptions
 from mmt_assets.partitions import CONCERTS as CONCERT_PARTITIONS
 from mmt_assets.partitions import day_partitions, is_concert_partition_key, whole_history
 from mmt_assets.provenance import lock_hash, source_commit
@@ -38,7 +40,7 @@ from mmt_assets.warehouse import Slice
 from mmt_assets.worker.job import WorkerJob
 
 _FEATURES = [asset_key(CONCERT_SALES), asset_key(CITY_DEMAND)]
-_DAY_TABLES = (TICKET_SALES, CONCERT_OUTLOOK, BOOKING_CURVES, CITY_DEMAND_FORECAST)
+_DAY_TABLES = (TICKET_SALES, CONCERT_OUTLOOK, BOOKING_CURVES, CITY_DEMAND_FORECAST, CONCERT_PROPOSALS)
 _KINDS = ("python", "prophet", "duckdb")
 _AS_OF = "A partition is an as-of date: nothing later is used. A rerun replaces it."
 AssetResults = Iterator[dg.MaterializeResult | dg.AssetCheckResult]
@@ -118,6 +120,12 @@ def _job(
         # One concert takes less than a cluster's start.
         spark_master=None if concert_id else settings.spark_master,
         exports=str(settings.exports_path),
+        proposals=ProposalOptions(
+            threshold_fans=settings.proposal_fans,
+            by_country=settings.fans_by_country(),
+            capacities=settings.capacities(),
+            limit=settings.proposal_places,
+        ),
     )
 
 

@@ -1,6 +1,6 @@
 """One contract per table: columns, types, keys and rules."""
 
-from mmt_assets.contracts.analysts import ACCURACY, ANALYST_TABLES
+from mmt_assets.contracts.analysts import ACCURACY, ANALYST_TABLES, CONCERT_PROPOSALS
 from mmt_assets.contracts.features import CITY_DEMAND, CONCERT_SALES, FEATURE_TABLES
 from mmt_assets.contracts.forecasts import (
     BOOKING_CURVES,
@@ -35,6 +35,7 @@ __all__ = [
     "CONCERTS",
     "CONCERT_FORECAST",
     "CONCERT_OUTLOOK",
+    "CONCERT_PROPOSALS",
     "CONCERT_SALES",
     "FEATURE_TABLES",
     "FORECAST_TABLES",

@@ -15,7 +15,7 @@ RUN_COLUMNS = (
     Column("lock_hash", "STRING", "SHA-256 of the lock file that the environment was built from"),
 )
 PROVENANCE_COLUMNS = tuple(column.name for column in RUN_COLUMNS)
-_PROVENANCE = (Column("method", "STRING", "Model that made the row"), ORIGIN, *RUN_COLUMNS)
+PROVENANCE = (Column("method", "STRING", "Model that made the row"), ORIGIN, *RUN_COLUMNS)
 
 AS_OF = Column("as_of_date", "DATE", "End of this business day: nothing later is known")
 CONCERT = Column("concert_id", "STRING", "Concert")
@@ -79,7 +79,7 @@ TICKET_SALES = TableContract(
     schema="forecasts",
     name="ticket_sales",
     description="Forecast per as-of date, concert and future sales date: tickets and cumulative tickets.",
-    columns=(AS_OF, CONCERT, *_PATH, *_PROVENANCE),
+    columns=(AS_OF, CONCERT, *_PATH, *PROVENANCE),
     key=("as_of_date", "concert_id", "sales_date"),
     partition_column="as_of_date",
     cluster_by=("concert_id",),
@@ -93,7 +93,7 @@ CONCERT_OUTLOOK = TableContract(
     schema="forecasts",
     name="concert_outlook",
     description="One row per as-of date and active concert: sold, final forecast, sell-out, pace, status flag.",
-    columns=(AS_OF, CONCERT, *_OUTLOOK, *_PROVENANCE),
+    columns=(AS_OF, CONCERT, *_OUTLOOK, *PROVENANCE),
     key=("as_of_date", "concert_id"),
     partition_column="as_of_date",
     cluster_by=("concert_id",),
@@ -114,7 +114,7 @@ BOOKING_CURVES = TableContract(
         Column("bucket_end", "INT64", "Last value of the bucket", minimum=0),
         Column("intensity", "FLOAT64", "Relative sales intensity; the three dimensions multiply", minimum=0),
         Column("concerts_count", "INT64", "Finished concerts behind the curve", minimum=0),
-        *_PROVENANCE,
+        *PROVENANCE,
     ),
     key=("as_of_date", "segment", "dimension", "bucket_start"),
     partition_column="as_of_date",
@@ -124,7 +124,7 @@ CONCERT_FORECAST = TableContract(
     schema="forecasts",
     name="concert_forecast",
     description="The current forecast of each concert, from its as-of date on; outlook columns are repeated.",
-    columns=(CONCERT, AS_OF, *_PATH, *_OUTLOOK, *_PROVENANCE),
+    columns=(CONCERT, AS_OF, *_PATH, *_OUTLOOK, *PROVENANCE),
     key=("concert_id", "sales_date"),
     cluster_by=("concert_id",),
     rules=(quantiles_ordered("tickets", "cumulative_tickets", "cumulative_gross_tickets"), *_OUTLOOK_RULES[:-1]),
@@ -156,7 +156,7 @@ CITY_DEMAND_FORECAST = TableContract(
         *quantile_columns("makes", "Makes after the as-of date, up to demand_date together", minimum=0),
         *quantile_columns("fans", "Fans by the end of demand_date, those so far included", minimum=0),
         Column("method_reason", "STRING", "Why this method was used"),
-        *_PROVENANCE,
+        *PROVENANCE,
     ),
     key=("as_of_date", "artist", "country", "city", "demand_date"),
     partition_column="as_of_date",

@@ -102,7 +102,7 @@ def compare_with(learned: Learned, pool: History, day: int) -> Comparison:
     """Prepare the finished concerts of the pool, once for all chunks."""
     finished = finished_part(pool, day)
     ended = at_origin(finished, day, learned.knowledge.typical_sale_days)
-    return Comparison(finished, _log_expected(learned, ended))
+    return Comparison(finished, components.log_expected_total(learned.knowledge, ended))
 
 
 def nothing_published() -> Published:
@@ -180,7 +180,12 @@ def forecast_chunk(task: Task, chunk: Ints) -> Published:
     horizon = max(int(origin.days_to_show.max()), 1)
     paths = model_paths(learned.knowledge, origin, horizon, learned.shrinkage, options.engine, options.processes)
     mixed = _combine(learned, origin, paths)
-    compared = pace(origin, _log_expected(learned, origin), task.comparison.finished, task.comparison.log_expected)
+    compared = pace(
+        origin,
+        components.log_expected_total(learned.knowledge, origin),
+        task.comparison.finished,
+        task.comparison.log_expected,
+    )
     forecasts = [_one_concert(learned, origin, i, mixed, paths.kept) for i in range(len(chunk))]
     rows = [
         _outlook_row(origin, i, one, compared, task.day)
@@ -286,13 +291,6 @@ def _one_concert(learned: Learned, origin: Origin, i: int, mixed: _Mixed, kept: 
         phi=learned.phi,
         pool=learned.errors,
     )
-
-
-def _log_expected(learned: Learned, origin: Origin) -> Floats:
-    """Return the log of the final total expected before any sale."""
-    days_out = np.arange(int(origin.sale_days.max(initial=0)) + 1)
-    shape = learned.knowledge.curves.shape(origin, days_out)
-    return learned.knowledge.log_level(origin, shape) + np.log(np.maximum(shape.sum(axis=1), 1e-6))
 
 
 def _outlook_row(

@@ -113,6 +113,13 @@ def prior_path(knowledge: Knowledge, origin: Origin, horizon: int) -> tuple[Floa
     return level[:, None] * future, level[:, None] * past, level
 
 
+def log_expected_total(knowledge: Knowledge, origin: Origin) -> Floats:
+    """Return the log of the final total expected before any sale, shape (n,)."""
+    days_out = np.arange(int(origin.sale_days.max(initial=0)) + 1)
+    shape = knowledge.curves.shape(origin, days_out)
+    return knowledge.log_level(origin, shape) + np.log(np.maximum(shape.sum(axis=1), 1e-6))
+
+
 def regression_paths(
     knowledge: Knowledge, origin: Origin, prior_future: Floats, prior_past: Floats
 ) -> tuple[Floats, Floats]:

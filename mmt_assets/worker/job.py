@@ -6,6 +6,7 @@ from typing import Literal
 
 from pydantic import BaseModel, ConfigDict
 
+from mmt_assets.forecasting.proposals import ProposalOptions
 from mmt_assets.warehouse import DuckDBWarehouse, Fence
 
 
@@ -39,6 +40,7 @@ class WorkerJob(BaseModel):
         processes: Processes that fit models; None for as many as the worker's machine has cores.
         spark_master: Spark master that all active concerts are spread to; None for this machine's processes.
         exports: Directory of the Parquet exports; None where the worker's machine does not outlive it.
+        proposals: Threshold and capacities of proposed concerts.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -55,6 +57,7 @@ class WorkerJob(BaseModel):
     processes: int | None = 1
     spark_master: str | None = None
     exports: str | None
+    proposals: ProposalOptions = ProposalOptions()
 
     @property
     def fence(self) -> Fence:

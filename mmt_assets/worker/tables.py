@@ -14,6 +14,7 @@ from mmt_assets.contracts import (
     CITY_DEMAND_FORECAST,
     CONCERT_FORECAST,
     CONCERT_OUTLOOK,
+    CONCERT_PROPOSALS,
     TICKET_SALES,
     TableContract,
 )
@@ -32,11 +33,17 @@ class ForecastTables:
     concert_outlook: pd.DataFrame
     booking_curves: pd.DataFrame
     city_demand_forecast: pd.DataFrame
+    concert_proposals: pd.DataFrame
     concert_forecast: pd.DataFrame
 
 
 def build_tables(
-    inputs: ForecastInputs, result: ForecastResult, demand: pd.DataFrame, as_of: date, provenance: Mapping[str, Any]
+    inputs: ForecastInputs,
+    result: ForecastResult,
+    demand: pd.DataFrame,
+    proposals: pd.DataFrame,
+    as_of: date,
+    provenance: Mapping[str, Any],
 ) -> ForecastTables:
     """Add what is known of the concerts, the as-of date and the provenance.
 
@@ -44,6 +51,7 @@ def build_tables(
         inputs: What the forecast was made from.
         result: What it gave.
         demand: What `forecast_demand` gave; empty for a single concert.
+        proposals: What `propose_concerts` gave; empty for a single concert.
         as_of: As-of date.
         provenance: Origin, time of computation, run, commit and lock of every row.
     """
@@ -61,6 +69,7 @@ def build_tables(
         _shape(outlook, CONCERT_OUTLOOK),
         _shape(curves, BOOKING_CURVES),
         _shape(demand.assign(**extra), CITY_DEMAND_FORECAST),
+        _shape(proposals.assign(**extra), CONCERT_PROPOSALS),
         _beside(shown, outlook, shown_concert, CONCERT_FORECAST),
     )
 

@@ -16,12 +16,15 @@ from mmt_assets.contracts import (
     CITY_DEMAND_FORECAST,
     CONCERT_FORECAST,
     CONCERT_OUTLOOK,
+    CONCERT_PROPOSALS,
     PUBLISHED_OUTLOOK,
     TICKET_SALES,
 )
 from mmt_assets.forecasting import ForecastInputs, ForecastOptions, ForecastResult, forecast, forecast_demand
 from mmt_assets.forecasting.chunks import Spread
 from mmt_assets.forecasting.demand import COLUMNS as DEMAND_COLUMNS
+from mmt_assets.forecasting.proposals import COLUMNS as PROPOSAL_COLUMNS
+from mmt_assets.forecasting.proposals import propose_concerts
 from mmt_assets.spark.chunks import spread_on_spark
 from mmt_assets.spark.session import spark_session
 from mmt_assets.warehouse import (
@@ -76,8 +79,8 @@ def run_job(job: WorkerJob, pipes: PipesContext, link: RunLink | None = None) ->
                 progress=_progress(pipes, f"as of {day} ({number} of {len(inputs)})"),
                 spread=spread,
             )
-            demand = _demand_ahead(makes, day)
-            tables.append(_with_provenance(job, known, day, result, demand))
+            demand, proposals = _of_fans(job, makes, known, day)
+            tables.append(_with_provenance(job, known, day, result, demand, proposals))
     seconds.lap("fit")
 
     _write(job, tables, pipes, seconds, link or UNLINKED)
@@ -106,11 +109,15 @@ def _demand_history(as_of: date) -> Statement:
     return Statement.from_file("forecasts/demand_history.sql", as_of=as_of)
 
 
-def _demand_ahead(makes: pd.DataFrame | None, as_of: date) -> pd.DataFrame:
-    """Forecast the demand from the makes until `as_of`."""
+def _of_fans(
+    job: WorkerJob, makes: pd.DataFrame | None, known: ForecastInputs, as_of: date
+) -> tuple[pd.DataFrame, pd.DataFrame]:
+    """Forecast the demand from the makes until `as_of`, and propose concerts where it is."""
     if makes is None:
-        return pd.DataFrame(columns=list(DEMAND_COLUMNS))
-    return forecast_demand(makes[pd.to_datetime(makes["demand_date"]) <= pd.Timestamp(as_of)], as_of)
+        return pd.DataFrame(columns=list(DEMAND_COLUMNS)), pd.DataFrame(columns=list(PROPOSAL_COLUMNS))
+    until = makes[pd.to_datetime(makes["demand_date"]) <= pd.Timestamp(as_of)]
+    demand = forecast_demand(until, as_of)
+    return demand, propose_concerts(known, until, demand, as_of, job.proposals)
 
 
 class NotForecastableError(Exception):
@@ -132,7 +139,12 @@ def _require_active(concert_id: str, inputs: Mapping[date, ForecastInputs]) -> N
 
 
 def _with_provenance(
-    job: WorkerJob, inputs: ForecastInputs, day: date, result: ForecastResult, demand: pd.DataFrame
+    job: WorkerJob,
+    inputs: ForecastInputs,
+    day: date,
+    result: ForecastResult,
+    demand: pd.DataFrame,
+    proposals: pd.DataFrame,
 ) -> ForecastTables:
     provenance = {
         "origin": "live" if day == job.live_date else "backfill",
@@ -142,7 +154,7 @@ def _with_provenance(
         "commit": job.commit,
         "lock_hash": job.lock_hash,
     }
-    return build_tables(inputs, result, demand, day, provenance)
+    return build_tables(inputs, result, demand, proposals, day, provenance)
 
 
 def _progress(pipes: PipesContext, what: str) -> Callable[[int, int], None]:
@@ -216,6 +228,7 @@ _DAY_TABLES: dict = {
     CONCERT_OUTLOOK: lambda table: table.concert_outlook,
     BOOKING_CURVES: lambda table: table.booking_curves,
     CITY_DEMAND_FORECAST: lambda table: table.city_demand_forecast,
+    CONCERT_PROPOSALS: lambda table: table.concert_proposals,
 }
 
 
