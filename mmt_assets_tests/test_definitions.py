@@ -54,6 +54,8 @@ print(json.dumps({
     "sensors": {s.name: [s.default_status.value, s.minimum_interval_seconds, [t.job_name for t in s.targets]]
         for s in repository.sensor_defs},
     "resources": sorted(repository.get_top_level_resources()),
+    "slow_modules": [name for name in ("google.cloud", "matplotlib", "numba", "scipy", "xgboost", "pycountry")
+        if name in sys.modules],
 }))
 """
 
@@ -233,3 +235,9 @@ except SettingsError as error:
     told = run_cut_off(code, tmp_path, MMT_ENV="cloud")
     assert told.startswith("MMT_ENV is 'cloud'")
     assert "'local' or 'gcp'" in told
+
+
+def test_loading_the_definitions_imports_nothing_that_only_some_runs_need(described: dict[str, Any]) -> None:
+    # Every run loads them anew, and somebody waits for a forecast on demand.
+    if described["env"] == "local":
+        assert described["slow_modules"] == []

@@ -16,7 +16,7 @@ from mmt_assets.assets.days import (
     require_history,
     run_fence,
 )
-from mmt_assets.assets.plots import concert_metadata
+from mmt_assets.assets.plots import concert_metadata, concert_rows, load_matplotlib
 from mmt_assets.assets.run_once import DAILY_POOL, end_if_made_already
 from mmt_assets.contracts import (
     BOOKING_CURVES,
@@ -188,14 +188,17 @@ def _concert_forecast(settings: Settings) -> dg.AssetsDefinition:
         warehouse: WarehouseResource,
         compute: ComputeResource,
     ) -> AssetResults:
+        load_matplotlib()
         concert_id = context.partition_key
         as_of, is_latest = _as_of_date(context, settings, config)
         live_date = as_of if is_latest else None
         job = _job(context, settings, warehouse, as_of_dates=(as_of,), live_date=live_date, concert_id=concert_id)
         outcome = compute.run(context, job)
-        with warehouse.open() as session:
-            metadata = concert_metadata(session, concert_id)
+        with warehouse.open(read_only=True) as session:
+            forecast, history = concert_rows(session, concert_id)
             checks = list(run_contract_checks(session, CONCERT_FORECAST, Slice(group=("concert_id", concert_id))))
+        # Drawn when the warehouse is free again.
+        metadata = concert_metadata(forecast, history)
         parts = {f"{part}_seconds": value for part, value in outcome.messages[-1]["seconds"].items()}
         yield dg.MaterializeResult(metadata={**metadata, **parts, "worker_seconds": outcome.seconds})
         yield from checks

@@ -2,6 +2,8 @@
 
 import base64
 import io
+from importlib import import_module
+from threading import Thread
 from typing import Any
 
 import dagster as dg
@@ -18,17 +20,28 @@ ORDER BY sales_date
 """
 
 
-def concert_metadata(session: Session, concert_id: str) -> dict[str, RawMetadataValue]:
-    """Verdict, plot and key figures of a concert's current forecast."""
+def load_matplotlib() -> None:
+    """Import what draws in the background: it takes most of a second, while the run waits for its worker anyway."""
+    Thread(target=import_module, args=("matplotlib.backends.backend_agg",), daemon=True).start()
+
+
+def concert_rows(session: Session, concert_id: str) -> tuple[pd.DataFrame, pd.DataFrame]:
+    """A concert's current forecast by sales date, and its sales until the as-of date."""
     forecast = session.query(
         Statement(
             "SELECT * FROM forecasts.concert_forecast WHERE concert_id = @concert_id ORDER BY sales_date",
             {"concert_id": concert_id},
         )
     )
+    as_of = pd.Timestamp(forecast.iloc[0]["as_of_date"]).date()
+    history = session.query(Statement(_HISTORY, {"concert_id": concert_id, "as_of": as_of}))
+    return forecast, history
+
+
+def concert_metadata(forecast: pd.DataFrame, history: pd.DataFrame) -> dict[str, RawMetadataValue]:
+    """Verdict, plot and key figures of what `concert_rows` gave."""
     outlook = forecast.iloc[0]
     as_of = pd.Timestamp(outlook["as_of_date"]).date()
-    history = session.query(Statement(_HISTORY, {"concert_id": concert_id, "as_of": as_of}))
     figures: dict[str, RawMetadataValue] = {
         "verdict": verdict(outlook),
         "plot": dg.MetadataValue.md(f"![forecast](data:image/png;base64,{_png(history, forecast)})"),

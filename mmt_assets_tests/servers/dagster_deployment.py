@@ -143,9 +143,20 @@ class Deployment:
     def logs(self) -> str:
         return "\n".join(path.read_text()[-3000:] for path in self.folder.glob("*.log"))
 
+    @contextmanager
+    def workspace(self, instance: dg.DagsterInstance) -> Iterator[WorkspaceProcessContext]:
+        """The code location, loaded as the webserver has it."""
+        target = GrpcServerTarget(host="127.0.0.1", port=self.port, socket=None, location_name="mmt_assets")
+        with WorkspaceProcessContext(instance, target) as loaded:
+            yield loaded
+
     def launch(self, instance: dg.DagsterInstance, request: dg.RunRequest) -> str:
         """Put a run into the queue, as the UI does."""
-        target = GrpcServerTarget(host="127.0.0.1", port=self.port, socket=None, location_name="mmt_assets")
+        with self.workspace(instance) as workspace:
+            return self.launch_in(workspace, request)
+
+    def launch_in(self, workspace: WorkspaceProcessContext, request: dg.RunRequest) -> str:
+        """The same with a workspace that is loaded already."""
         selector = {
             "repositoryLocationName": "mmt_assets",
             "repositoryName": "__repository__",
@@ -153,9 +164,8 @@ class Deployment:
             "assetSelection": [{"path": key.path} for key in request.asset_selection or []] or None,
         }
         tags = [{"key": key, "value": value} for key, value in request.tags.items()]
-        with WorkspaceProcessContext(instance, target) as workspace:
-            params = {"selector": selector, "executionMetadata": {"tags": tags}}
-            answer = execute_query(workspace, LAUNCH, {"params": params})
+        params = {"selector": selector, "executionMetadata": {"tags": tags}}
+        answer = execute_query(workspace, LAUNCH, {"params": params})
         launched = (answer.get("data") or {}).get("launchRun", answer)
         assert launched["__typename"] == "LaunchRunSuccess", launched
         return launched["run"]["runId"]
