@@ -8,14 +8,16 @@ same size, are the interval: the same conformal scenarios as for concerts.
 
 from dataclasses import dataclass
 from datetime import date
+from typing import TYPE_CHECKING
 
 import numpy as np
 import pandas as pd
 
 from mmt_assets.forecasting.inputs import Floats, Ints, dates, epoch_day
 from mmt_assets.forecasting.intervals import ErrorPool, no_errors, quantiles, scenarios
-from mmt_assets.forecasting.prophet_map import ProphetSpec, Seasonality, SeriesBatch, fit, predict
-from mmt_assets.forecasting.prophet_map.specification import Growth
+
+if TYPE_CHECKING:
+    from mmt_assets.forecasting.prophet_map.specification import Growth
 
 PLACE = ["artist", "country", "city"]
 HORIZONS = (7, 14, 28, 56, 84)
@@ -130,7 +132,16 @@ def _expected(counts: _Counts) -> dict[str, Floats]:
     return result
 
 
-def _prophet(recent: Floats, seen: Floats, growth: Growth, ahead: int) -> Floats:
+def _prophet(recent: Floats, seen: Floats, growth: "Growth", ahead: int) -> Floats:
+    # Brings numba along, as in `engines`.
+    from mmt_assets.forecasting.prophet_map import (  # noqa: PLC0415
+        ProphetSpec,
+        Seasonality,
+        SeriesBatch,
+        fit,
+        predict,
+    )
+
     length = recent.shape[1]
     rows = np.maximum(seen.sum(axis=1), 1).astype(np.int64)
     offsets = np.concatenate([[0], np.cumsum(rows)])

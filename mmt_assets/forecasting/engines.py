@@ -16,22 +16,12 @@ import numpy as np
 import pandas as pd
 
 from mmt_assets.forecasting.inputs import Floats, Ints
-from mmt_assets.forecasting.prophet_map import (
-    FitStatus,
-    ProphetSpec,
-    Regressor,
-    Seasonality,
-    SeriesBatch,
-    fit,
-    predict,
-)
 
 REGRESSORS = ("level", "opening", "closing")
 REGRESSOR_SCALES = (0.5, 0.35, 0.35)
 WEEKLY_SCALE = 0.02
 WEEKLY_ORDER = 3
 SERIES_PER_TASK = 8
-_USABLE = (int(FitStatus.CONVERGED), int(FitStatus.ITERATION_LIMIT))
 
 
 @dataclass(frozen=True)
@@ -173,6 +163,17 @@ def _frame(days: Ints, regressors: Floats) -> pd.DataFrame:
 
 
 def _map(batch: ProphetBatch) -> ProphetForecast:
+    # With the solver comes numba, for half a second: whoever only loads the definitions needs neither.
+    from mmt_assets.forecasting.prophet_map import (  # noqa: PLC0415
+        FitStatus,
+        ProphetSpec,
+        Regressor,
+        Seasonality,
+        SeriesBatch,
+        fit,
+        predict,
+    )
+
     spec = ProphetSpec(
         growth="flat",
         seasonalities=(Seasonality("weekly", 7, WEEKLY_ORDER, WEEKLY_SCALE),),
@@ -184,8 +185,9 @@ def _map(batch: ProphetBatch) -> ProphetForecast:
     future = SeriesBatch(batch.future_offsets, batch.future_days, regressors=batch.future_regressors)
     values = predict(fitted, future, (0.5,)).mean
     status = np.repeat(fitted.status, np.diff(batch.future_offsets))
+    usable = (int(FitStatus.CONVERGED), int(FitStatus.ITERATION_LIMIT))
     failures = {
         int(series): f"the solver ended with {FitStatus(int(fitted.status[series])).name}"
-        for series in np.flatnonzero(~np.isin(fitted.status, _USABLE))
+        for series in np.flatnonzero(~np.isin(fitted.status, usable))
     }
-    return ProphetForecast(np.where(np.isin(status, _USABLE), values, np.nan), failures)
+    return ProphetForecast(np.where(np.isin(status, usable), values, np.nan), failures)
