@@ -14,11 +14,11 @@ HALF_LIFE_DAYS = 120.0
 MIN_ROWS = 20.0
 # Weights start where a model 10% worse than the best has two thirds of its weight, and are held near there.
 STEEPNESS = 4.0
-ENTROPY = 0.2
+ENTROPY = 0.5
 SMALLEST_START = 1e-6
-TREES = "boosted_trees"
-TREES_SHARE = 0.5
-"""Start of the trees' weight where they are as good as any: the other models see the same curve and err alike."""
+STARTING_SHARES = {"boosted_trees": 0.3, "similar_concerts": 0.5}
+"""Start of the weight of models that learn from finished concerts one by one, where they are as good as any: the other
+models see the same curve and err alike, so what is left is for them together."""
 ROUNDS = 150
 
 
@@ -97,16 +97,21 @@ def _weights(past: Replay, horizon: int, as_of: int) -> Floats:
 
 
 def _start(past: Replay, used: Ints, loss: Floats) -> Floats:
-    """Return weights by skill alone, the trees apart: they are told from the prior only where they could be learned."""
+    """Return weights by skill alone; `STARTING_SHARES` count only where they could be learned: else they are the prior.
+
+    Shares fall with the loss itself and not by the full steepness: on past days these models are older, so worse, than
+    those that forecast today.
+    """
     skill = (loss.min() / loss) ** STEEPNESS
     start = skill / skill.sum()
-    if TREES not in past.names:
-        return start
-    trees = past.names.index(TREES)
-    learned = (past.finals[used, trees] != past.finals[used, past.names.index("prior")]).mean()
-    # Not by the full steepness: on past days the trees are older than those that forecast today.
-    share = TREES_SHARE * learned * loss.min() / loss[trees]
-    start[trees] = 0.0
-    start *= (1 - share) / start.sum()
-    start[trees] = share
+    prior = past.finals[used, past.names.index("prior")] if "prior" in past.names else None
+    shares = {}
+    for name, share in STARTING_SHARES.items():
+        if name in past.names and prior is not None:
+            model = past.names.index(name)
+            shares[model] = share * (past.finals[used, model] != prior).mean() * loss.min() / loss[model]
+    others = np.setdiff1d(np.arange(len(start)), list(shares))
+    start[others] *= (1 - sum(shares.values())) / start[others].sum()
+    for model, share in shares.items():
+        start[model] = share
     return np.maximum(start, SMALLEST_START)

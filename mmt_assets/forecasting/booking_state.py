@@ -35,11 +35,12 @@ class RunningTotals:
 
     def state(self, rows: Ints, days_to_show: Ints) -> BookingState:
         """Return the state of these rows, each so many days before its show."""
-        last = self.gross.shape[1] - 1
+        now = self.at(self.gross, rows, days_to_show)
+        net = np.maximum(now - self.at(self.refunded, rows, days_to_show), 0.0)
+        before = (self.at(self.gross, rows, days_to_show + days) for days in (3, 7, 28))
+        return BookingState(now, net, *(now - earlier for earlier in before))
 
-        def gross(days_out: Ints) -> Floats:
-            return self.gross[rows, np.minimum(days_out, last)]
-
-        now = gross(days_to_show)
-        net = np.maximum(now - self.refunded[rows, np.minimum(days_to_show, last)], 0.0)
-        return BookingState(now, net, *(now - gross(days_to_show + days) for days in (3, 7, 28)))
+    @staticmethod
+    def at(totals: Floats, rows: Ints, days_to_show: Ints) -> Floats:
+        """Return the totals of these rows, each so many days before its show."""
+        return totals[rows, np.minimum(days_to_show, totals.shape[1] - 1)]

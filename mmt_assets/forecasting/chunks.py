@@ -58,7 +58,6 @@ class Learned:
     """Everything learned from the pool."""
 
     knowledge: components.Knowledge
-    shrinkage: tuple[float, float]
     blend: Blend | None
     errors: ErrorPool
     phi: float
@@ -178,7 +177,7 @@ def forecast_chunk(task: Task, chunk: Ints) -> Published:
     history = build_history(task.concerts, task.sales, chunk, WINDOW_DAYS)
     origin = at_origin(history, task.day, learned.knowledge.typical_sale_days)
     horizon = max(int(origin.days_to_show.max()), 1)
-    paths = model_paths(learned.knowledge, origin, horizon, learned.shrinkage, options.engine, options.processes)
+    paths = model_paths(learned.knowledge, origin, horizon, options.engine, options.processes)
     mixed = _combine(learned, origin, paths)
     compared = pace(
         origin,

@@ -13,6 +13,8 @@ from mmt_assets.forecasting.inputs import Floats, Ints
 from mmt_assets.forecasting.prior import DEFAULT_SELL_THROUGH, LevelPrior, fit_prior
 from mmt_assets.forecasting.refunds import RefundRates, fit_refunds
 from mmt_assets.forecasting.regression import PickupRegression, fit_regression
+from mmt_assets.forecasting.similar import SimilarConcerts, fit_similar
+from mmt_assets.forecasting.standing import lessons, own_pace, standing_now
 from mmt_assets.forecasting.trees import BoostedTrees, fit_trees
 
 DEFAULT_SALE_DAYS = 75.0
@@ -32,7 +34,9 @@ class Knowledge:
         curves: Booking curves. prior: prior on the level. refunds: refund rates.
         default_log_level: Level used when no concert has finished yet.
         regression: Pick-up regression on the finished concerts.
+        shrinkage: alpha and memory of a concert's own pace.
         trees: Boosted trees on the finished concerts; None when too few have finished.
+        similar: Comparison with similar finished concerts; None when too few have finished.
         finished_count: Concerts whose outcome was known.
     """
 
@@ -43,7 +47,9 @@ class Knowledge:
     refunds: RefundRates
     default_log_level: float | None
     regression: PickupRegression | None
+    shrinkage: tuple[float, float]
     trees: BoostedTrees | None
+    similar: SimilarConcerts | None
     finished_count: int
 
     def log_level(self, origin: Origin, shape: Floats) -> Floats:
@@ -85,7 +91,9 @@ def learn(history: History, as_of: int, segmentation: Segmentation, length_bound
         refunds=fit_refunds(origin),
         default_log_level=float(np.median(level[started])) if started.any() else None,
         regression=None,
+        shrinkage=DEFAULT_SHRINKAGE,
         trees=None,
+        similar=None,
         finished_count=len(finished),
     )
     if not len(finished):
@@ -94,14 +102,17 @@ def learn(history: History, as_of: int, segmentation: Segmentation, length_bound
     return replace(partial, regression=fit_regression(select(origin, finished), expected, as_of))
 
 
-def with_trees(knowledge: Knowledge, history: History) -> Knowledge:
-    """Return the knowledge with boosted trees, learned from the concerts that had finished by its day."""
+def with_lessons(knowledge: Knowledge, history: History) -> Knowledge:
+    """Return the knowledge with trees and similar concerts, learned from what had finished by its day."""
     rows = np.flatnonzero((history.concerts.show < knowledge.as_of) & (history.start >= 0))
     finished = at_origin(history.take(rows), knowledge.as_of, knowledge.typical_sale_days)
     shape = knowledge.curves.shape(finished, finished.history.days_out)
     prior = np.exp(knowledge.log_level(finished, shape))[:, None] * shape
     rates = knowledge.refunds.on(finished.history.days_out)
-    return replace(knowledge, trees=fit_trees(finished, prior, rates, knowledge.as_of))
+    learned = lessons(finished, prior, rates, knowledge.shrinkage, knowledge.as_of)
+    if learned is None:
+        return replace(knowledge, trees=None, similar=None)
+    return replace(knowledge, trees=fit_trees(learned), similar=fit_similar(learned))
 
 
 def prior_path(knowledge: Knowledge, origin: Origin, horizon: int) -> tuple[Floats, Floats, Floats]:
@@ -134,46 +145,38 @@ def regression_paths(
     return prior_future * (first * scale)[:, None], prior_future * (second * scale)[:, None]
 
 
-def trees_path(knowledge: Knowledge, origin: Origin, prior_future: Floats, prior_past: Floats, kept: Floats) -> Floats:
-    """Return the boosted trees' net total as a path of gross tickets, spread over the days as the prior is.
+def learned_paths(
+    knowledge: Knowledge, origin: Origin, prior_future: Floats, prior_past: Floats, kept: Floats
+) -> dict[str, Floats]:
+    """Return the net totals of trees and of similar concerts as paths of gross tickets, spread as the prior is.
 
     Args:
-        knowledge: What was learned; without trees the prior is returned.
+        knowledge: What was learned; where nothing could be, the prior is returned.
         origin: The concerts; those not on sale yet keep the prior.
         prior_future: Prior path ahead, shape (n, horizon).
         prior_past: Prior path so far, shape (n, window + 1).
         kept: Share of tickets kept to the end of each later day, shape (n, horizon).
     """
-    if knowledge.trees is None:
-        return prior_future
-    seen = origin.history.days_out[None, :] >= origin.days_to_show[:, None]
-    total = (prior_past * seen).sum(axis=1) + prior_future.sum(axis=1)
+    models = {"boosted_trees": knowledge.trees, "similar_concerts": knowledge.similar}
     rates = knowledge.refunds.on(np.arange(prior_future.shape[1]))
-    change = knowledge.trees.net_change(origin, prior_future, rates, total)
-    # The gross sales that, with the concert's refunds, end at the trees' net total.
-    wanted = np.maximum(origin.net + change, 0.0) / kept[:, 0] - origin.net
+    now = standing_now(origin, prior_future, prior_past, rates, knowledge.shrinkage)
     carried = (prior_future / kept).sum(axis=1)
     usable = (origin.age >= 0) & (carried > SMALLEST_PATH)
-    return prior_future * np.where(usable, np.maximum(wanted, 0.0) / np.maximum(carried, SMALLEST_PATH), 1.0)[:, None]
+    paths = {}
+    for name, model in models.items():
+        if model is None:
+            paths[name] = prior_future
+            continue
+        # The gross sales that, with the concert's refunds, end at the model's net total.
+        wanted = np.maximum(origin.net + model.net_change(now), 0.0) / kept[:, 0] - origin.net
+        factor = np.maximum(wanted, 0.0) / np.maximum(carried, SMALLEST_PATH)
+        paths[name] = prior_future * np.where(usable, factor, 1.0)[:, None]
+    return paths
 
 
 def shrinkage_path(origin: Origin, prior_future: Floats, prior_past: Floats, alpha: float, memory: float) -> Floats:
-    """Return the Gamma-Poisson model: own recent sales shrunk to the prior.
-
-    factor = (alpha + sum memory^age y) / (alpha + sum memory^age expected), over open days.
-
-    Args:
-        origin: The concerts.
-        prior_future: Prior path ahead.
-        prior_past: Prior path so far.
-        alpha: Tickets of evidence that the prior is worth.
-        memory: Discount per day of the own sales.
-    """
-    days_ago = origin.history.days_out[None, :] - origin.days_to_show[:, None]
-    weight = np.where(origin.open, memory ** np.maximum(days_ago, 0), 0.0)
-    seen = (weight * np.maximum(origin.history.sold, 0.0)).sum(axis=1)
-    expected = (weight * prior_past).sum(axis=1)
-    return prior_future * ((alpha + seen) / (alpha + expected))[:, None]
+    """Return the Gamma-Poisson model: the prior path ahead at the concert's own pace; see `own_pace`."""
+    return prior_future * own_pace(origin, prior_past, origin.days_to_show, alpha, memory)[:, None]
 
 
 def dispersion(knowledge: Knowledge, history: History) -> float:

@@ -1,6 +1,7 @@
 """The forecast of every active concert as of one day, from the pool of all concerts known on that day."""
 
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from datetime import date
 
 import numpy as np
@@ -108,13 +109,13 @@ def _learn(history: History, day: int, options: ForecastOptions) -> Learned:
     done = finished_part(history, day)
     whole = at_origin(done, day, sale_days)
     segmentation = choose_segmentation(whole, np.flatnonzero(whole.gross > 0))
-    knowledge = components.with_trees(components.learn(history, day, *segmentation), history)
+    knowledge = components.learn(history, day, *segmentation)
     past = replay(history, day, options.origins, segmentation, options.engine)
+    shrinkage = components.DEFAULT_SHRINKAGE if past is None else past.shrinkage
+    knowledge = components.with_lessons(replace(knowledge, shrinkage=shrinkage), history)
     phi = components.dispersion(knowledge, history)
     if past is None:
         reason = f"{knowledge.finished_count} finished concerts: too few to calibrate on, wide intervals"
-        return Learned(knowledge, components.DEFAULT_SHRINKAGE, None, no_errors(), phi, reason)
+        return Learned(knowledge, None, no_errors(), phi, reason)
     blend = fit_blend(past, day)
-    return Learned(
-        knowledge, past.shrinkage, blend, pool_errors(past, blend, day), phi, f"{len(past.show)} past forecasts"
-    )
+    return Learned(knowledge, blend, pool_errors(past, blend, day), phi, f"{len(past.show)} past forecasts")

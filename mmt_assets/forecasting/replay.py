@@ -17,9 +17,16 @@ from mmt_assets.forecasting.prophet_component import prophet_path
 MIN_ORIGIN_GAP_DAYS = 7
 MAX_REPLAY_DAYS = 400
 MIN_FINISHED = 20
-MODELS = ("prior", "shrinkage", "pickup_regression_log", "pickup_regression_linear", "boosted_trees")
+MODELS = (
+    "prior",
+    "shrinkage",
+    "pickup_regression_log",
+    "pickup_regression_linear",
+    "boosted_trees",
+    "similar_concerts",
+)
 MAX_ROWS_PER_ORIGIN = 150
-TREE_FITS = 4
+LESSONS = 4
 OFFSET = 2.0
 """Tickets added before logs: `log(tickets + 2)` stays sane for nearly empty remainders."""
 
@@ -69,7 +76,6 @@ def model_paths(
     knowledge: components.Knowledge,
     origin: Origin,
     horizon: int,
-    shrinkage: tuple[float, float],
     engine: Engine,
     processes: int = 1,
 ) -> Paths:
@@ -80,10 +86,10 @@ def model_paths(
     logs, tickets = components.regression_paths(knowledge, origin, future, past)
     named = {
         "prior": future,
-        "shrinkage": components.shrinkage_path(origin, future, past, *shrinkage),
+        "shrinkage": components.shrinkage_path(origin, future, past, *knowledge.shrinkage),
         "pickup_regression_log": logs,
         "pickup_regression_linear": tickets,
-        "boosted_trees": components.trees_path(knowledge, origin, future, past, kept),
+        **components.learned_paths(knowledge, origin, future, past, kept),
     }
     failures: dict[int, str] = {}
     if engine != "none":
@@ -116,10 +122,11 @@ def replay(
     ]
     if not moments:
         return None
-    moments = _with_trees(moments[::-1], history)
+    moments.reverse()
     shrinkage = _choose_shrinkage(moments)
+    moments = _with_lessons(moments, shrinkage, history)
     names = MODELS if engine == "none" else (*MODELS, "prophet_pooled")
-    parts = [_forecast_rows(*moment, shrinkage, engine) for moment in moments]
+    parts = [_forecast_rows(*moment, engine) for moment in moments]
     joined = {name: np.concatenate([part[name] for part in parts]) for name in parts[0]}
     return Replay(names=names, shrinkage=shrinkage, **joined)
 
@@ -143,19 +150,22 @@ def _targets(
     return knowledge, select(origin, usable), at_origin(some.take(usable), as_of, knowledge.typical_sale_days)
 
 
-def _with_trees(moments: list[Moment], history: History) -> list[Moment]:
-    """Add boosted trees to what was known, learned anew a few times only: they are the dearest to learn.
+def _with_lessons(moments: list[Moment], shrinkage: tuple[float, float], history: History) -> list[Moment]:
+    """Add trees and similar concerts to what was known, learned anew a few times only: they are the dearest to learn.
 
     Args:
         moments: Oldest first.
+        shrinkage: alpha and memory of a concert's own pace.
         history: The concerts that teach.
     """
-    every = -(-len(moments) // TREE_FITS)
-    trees, result = None, []
-    for i, (day, knowledge, origin, ended) in enumerate(moments):
-        if i % every == 0 or trees is None:
-            trees = components.with_trees(knowledge, history).trees
-        result.append((day, replace(knowledge, trees=trees), origin, ended))
+    every = -(-len(moments) // LESSONS)
+    result: list[Moment] = []
+    latest: components.Knowledge | None = None
+    for i, (day, known, origin, ended) in enumerate(moments):
+        knowledge = replace(known, shrinkage=shrinkage)
+        if i % every == 0 or latest is None:
+            latest = components.with_lessons(knowledge, history)
+        result.append((day, replace(knowledge, trees=latest.trees, similar=latest.similar), origin, ended))
     return result
 
 
@@ -179,11 +189,10 @@ def _forecast_rows(
     knowledge: components.Knowledge,
     origin: Origin,
     ended: Origin,
-    shrinkage: tuple[float, float],
     engine: Engine,
 ) -> dict[str, Any]:
     horizon = int(origin.days_to_show.max())
-    paths = model_paths(knowledge, origin, horizon, shrinkage, engine)
+    paths = model_paths(knowledge, origin, horizon, engine)
     named = {name: np.nan_to_num(path) for name, path in paths.named.items()}
     actual = np.maximum(ended.gross - origin.gross, 0.0)
     central = named["shrinkage"]

@@ -1,4 +1,4 @@
-"""The boosted trees of the blend."""
+"""What finished concerts teach one by one: the boosted trees and the comparison with similar concerts."""
 
 from dataclasses import replace
 from datetime import date, timedelta
@@ -10,8 +10,10 @@ import pytest
 from mmt_assets.forecasting import ForecastInputs, ForecastOptions, components, forecast
 from mmt_assets.forecasting.curves import choose_segmentation
 from mmt_assets.forecasting.history import History, at_origin, build_history
-from mmt_assets.forecasting.inputs import Floats, epoch_day, read_concerts, read_sales
-from mmt_assets.forecasting.trees import MIN_CONCERTS
+from mmt_assets.forecasting.inputs import epoch_day, read_concerts, read_sales
+from mmt_assets.forecasting.similar import SimilarConcerts
+from mmt_assets.forecasting.standing import MIN_CONCERTS, Standing, standing_now
+from mmt_assets.forecasting.trees import BoostedTrees
 
 AS_OF = date(2025, 6, 30)
 DAY = epoch_day(AS_OF)
@@ -55,47 +57,58 @@ def history_of(inputs: ForecastInputs) -> History:
 def learned(history: History, day: int) -> components.Knowledge:
     whole = at_origin(history, day, 45.0)
     segmentation = choose_segmentation(whole, np.flatnonzero(whole.gross > 0))
-    return components.with_trees(components.learn(history, day, *segmentation), history)
+    return components.with_lessons(components.learn(history, day, *segmentation), history)
 
 
-def net_change(knowledge: components.Knowledge, history: History, day: int) -> Floats:
-    assert knowledge.trees is not None
+def stand(knowledge: components.Knowledge, history: History, day: int) -> Standing:
     origin = at_origin(history, day, knowledge.typical_sale_days)
     future, past, _ = components.prior_path(knowledge, origin, int(origin.days_to_show.max()))
     rates = knowledge.refunds.on(np.arange(future.shape[1]))
-    return knowledge.trees.net_change(origin, future, rates, past.sum(axis=1) + future.sum(axis=1))
+    return standing_now(origin, future, past, rates, knowledge.shrinkage)
 
 
-def test_too_few_finished_concerts_have_no_trees_and_keep_the_prior() -> None:
+def model_of(knowledge: components.Knowledge, name: str) -> BoostedTrees | SimilarConcerts:
+    model = knowledge.trees if name == "boosted_trees" else knowledge.similar
+    assert model is not None
+    return model
+
+
+MODELS = ("boosted_trees", "similar_concerts")
+
+
+def test_too_few_finished_concerts_teach_nothing_and_keep_the_prior() -> None:
     history = history_of(world(MIN_CONCERTS - 1))
     knowledge = learned(history, DAY)
     assert knowledge.trees is None
+    assert knowledge.similar is None
     origin = at_origin(history, DAY, knowledge.typical_sale_days)
     future, past, _ = components.prior_path(knowledge, origin, 30)
-    np.testing.assert_array_equal(components.trees_path(knowledge, origin, future, past, np.ones_like(future)), future)
+    for path in components.learned_paths(knowledge, origin, future, past, np.ones_like(future)).values():
+        np.testing.assert_array_equal(path, future)
 
 
 def test_what_ends_after_a_past_day_teaches_nothing_on_it() -> None:
     history, past_day = history_of(world(200)), DAY - 120
     other = replace(history, sold=np.where(history.concerts.show[:, None] < past_day, history.sold, 7 * history.sold))
     # Only what is visible on that day may differ between the two, so it is compared on concerts that had finished.
-    done = np.flatnonzero(history.concerts.show < past_day)
-    before = net_change(learned(history.take(done), past_day), history.take(done), past_day - 30)
-    trees = [components.with_trees(components.learn(history.take(done), past_day, "none", np.empty(0)), h).trees
-             for h in (history, other)]  # fmt: skip
-    assert before.shape == (len(done),)
-    dumped = [[tree.get_dump() for tree in (made.change, made.beyond)] for made in trees if made is not None]
-    assert len(dumped) == 2
-    assert dumped[0] == dumped[1]
+    done = history.take(np.flatnonzero(history.concerts.show < past_day))
+    knowledge = components.learn(done, past_day, "none", np.empty(0))
+    both = [components.with_lessons(knowledge, some) for some in (history, other)]
+    now = stand(both[0], done, past_day - 30)
+    assert len(now.net) > MIN_CONCERTS
+    for name in MODELS:
+        first, second = (model_of(some, name).net_change(now) for some in both)
+        np.testing.assert_array_equal(first, second)
 
 
-def test_they_learn_what_the_pooled_curve_cannot_and_say_the_same_twice() -> None:
-    inputs = world(300)
+@pytest.mark.parametrize("name", MODELS)
+def test_they_learn_what_the_pooled_curve_cannot_and_say_the_same_twice(name: str) -> None:
+    inputs = world(160)
     history = history_of(inputs)
-    ahead = np.flatnonzero(history.concerts.show > DAY)
-    some = history.take(ahead)
-    said = net_change(learned(history, DAY), some, DAY)
-    np.testing.assert_array_equal(said, net_change(learned(history_of(inputs), DAY), some, DAY))
+    some = history.take(np.flatnonzero(history.concerts.show > DAY))
+    knowledge, again = learned(history, DAY), learned(history_of(inputs), DAY)
+    said = model_of(knowledge, name).net_change(stand(knowledge, some, DAY))
+    np.testing.assert_array_equal(said, model_of(again, name).net_change(stand(again, some, DAY)))
     origin = at_origin(some, DAY, 45.0)
     recent = (some.sold * ((some.days_out[None, :] - origin.days_to_show[:, None]) < 14) * origin.known).sum(axis=1)
     fast = recent / 14 > 3.5
@@ -105,8 +118,19 @@ def test_they_learn_what_the_pooled_curve_cannot_and_say_the_same_twice() -> Non
     assert per_day[fast].min() > 2 * per_day[~fast].max()
 
 
-@pytest.mark.parametrize("finished", [30, 200])
+def test_a_concert_like_none_before_keeps_to_its_own_pace_up_to_what_all_share() -> None:
+    history = history_of(world(160))
+    knowledge = learned(history, DAY)
+    similar = model_of(knowledge, "similar_concerts")
+    some = stand(knowledge, history.take(np.flatnonzero(history.concerts.show > DAY)), DAY)
+    odd = replace(some, **{f: 1000 * getattr(some, f) for f in ("net", "gross", "pace_remaining", "pace_change")})
+    beyond = np.abs(similar.net_change(odd) - odd.pace_change)
+    assert (beyond < 0.5 * odd.pace_remaining).all()
+
+
+@pytest.mark.parametrize("finished", [30, 120])
 def test_the_forecast_names_them_where_they_take_part(finished: int) -> None:
-    reasons = forecast(world(finished), AS_OF, options=ForecastOptions(origins=6)).outlook["method_reason"]
+    reasons = forecast(world(finished), AS_OF, options=ForecastOptions(origins=4)).outlook["method_reason"]
     # With too few concerts their weight is that of the prior they repeat.
-    assert reasons.str.contains("boosted_trees").all() or finished == 30
+    for name in MODELS:
+        assert reasons.str.contains(name).all() or finished == 30
