@@ -124,7 +124,7 @@ def _unit(some: Standing) -> Floats:
 
 def _likeness(some: Standing, center: Floats, scale: Floats) -> _Likeness:
     state = np.clip((_state(some) - center) / scale, -LARGEST_FEATURE, LARGEST_FEATURE)
-    return _Likeness(state, (some.show + 3) % 7, 2 * np.pi * some.show / 365.25)
+    return _Likeness(state, (some.show + 3) % 7, (2 * np.pi / 365.25 * some.show).astype(np.float64))
 
 
 def _state(some: Standing) -> Floats:
