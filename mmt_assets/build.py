@@ -9,18 +9,20 @@ import dagster as dg
 from dagster._core.definitions.unresolved_asset_job_definition import UnresolvedAssetJobDefinition
 
 from mmt_assets.assets.accuracy import accuracy_asset
+from mmt_assets.assets.board import board_asset
 from mmt_assets.assets.features import feature_assets
 from mmt_assets.assets.forecasts import forecast_assets
 from mmt_assets.assets.messages import message_assets
 from mmt_assets.assets.operations import vm_ledger_asset
 from mmt_assets.assets.raw import raw_assets
-from mmt_assets.jobs import concert_forecast_job, daily_forecast_job, vm_ledger_job
+from mmt_assets.jobs import concert_forecast_job, daily_forecast_job, outlook_board_job, vm_ledger_job
 from mmt_assets.resources import LocalProcess, PubSubResource, SourceResource, WarehouseResource
 from mmt_assets.resources.compute_engine import ComputeEngineServer, ServerForDays
 from mmt_assets.schedules import daily_forecast_schedule, vm_ledger_schedule
 from mmt_assets.sensors.catch_up import catch_up_sensor
 from mmt_assets.sensors.concert_partitions import concert_partition_sensor
 from mmt_assets.sensors.forecast_requests import forecast_request_sensor
+from mmt_assets.sensors.outlook_board import outlook_board_sensor
 from mmt_assets.sensors.stale_runs import stale_run_sensor
 from mmt_assets.sensors.vm_finished import vm_finished_sensor
 from mmt_assets.sensors.vm_reaper import vm_reaper_sensor
@@ -88,15 +90,17 @@ def build_definitions(
                 *feature_assets(settings),
                 *forecast_assets(settings),
                 accuracy_asset(settings),
+                board_asset(settings),
                 *message_assets(),
                 *servers.assets,
             ],
-            jobs=[daily_job, concert_job, *servers.jobs],
+            jobs=[daily_job, concert_job, outlook_board_job(), *servers.jobs],
             schedules=[daily_forecast_schedule(settings), *servers.schedules],
             sensors=[
                 concert_partition_sensor(settings),
                 catch_up_sensor(settings, daily_job),
                 forecast_request_sensor(settings, daily_job, concert_job),
+                outlook_board_sensor(settings),
                 stale_run_sensor(settings),
                 *servers.sensors,
             ],

@@ -1,8 +1,9 @@
-"""Jobs: the day's work, and one concert's forecast."""
+"""Jobs: the day's work, one concert's forecast, and the board."""
 
 import dagster as dg
 from dagster._core.definitions.unresolved_asset_job_definition import UnresolvedAssetJobDefinition
 
+from mmt_assets.assets.board import BOARD
 from mmt_assets.assets.catalog import asset_key
 from mmt_assets.contracts import CONCERT_FORECAST, VM_LEDGER
 from mmt_assets.resources.compute import RetryableFailure
@@ -10,9 +11,10 @@ from mmt_assets.warehouse import WarehouseBusyError
 
 DAILY_JOB = "daily_forecast_job"
 CONCERT_JOB = "concert_forecast_job"
+BOARD_JOB = "outlook_board_job"
 LEDGER_JOB = "vm_ledger_job"
 # What is materialised in the UI runs in a job of Dagster's own.
-OUR_JOBS = (DAILY_JOB, CONCERT_JOB, LEDGER_JOB, "__ASSET_JOB")
+OUR_JOBS = (DAILY_JOB, CONCERT_JOB, BOARD_JOB, LEDGER_JOB, "__ASSET_JOB")
 # A rerun replaces what is there, so a retry starts from the beginning; how often is set in dagster.yaml.
 _RETRY_TAGS = {"dagster/retry_strategy": "ALL_STEPS"}
 
@@ -59,4 +61,16 @@ def vm_ledger_job() -> UnresolvedAssetJobDefinition:
         selection=dg.AssetSelection.assets(asset_key(VM_LEDGER)),
         description="What analysis servers ran and cost, compared with what Compute Engine lists.",
         executor_def=dg.in_process_executor,
+    )
+
+
+def outlook_board_job() -> UnresolvedAssetJobDefinition:
+    """The board alone, from what the tables hold."""
+    return dg.define_asset_job(
+        BOARD_JOB,
+        selection=dg.AssetSelection.assets(BOARD),
+        description="Make the outlook board again, without forecasting anything.",
+        executor_def=dg.in_process_executor,
+        tags=_RETRY_TAGS,
+        hooks={retry_when_worthwhile},
     )

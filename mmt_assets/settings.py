@@ -14,6 +14,7 @@ from pydantic import AfterValidator, Field, SecretStr, ValidationError, model_va
 from mmt_assets.setting_groups.analysis_server import AnalysisServerSettings
 from mmt_assets.setting_groups.analysts import AnalystSettings
 from mmt_assets.setting_groups.bigquery import BigQuerySettings
+from mmt_assets.setting_groups.board import BoardSettings
 from mmt_assets.setting_groups.group import SettingsError
 from mmt_assets.setting_groups.messages import MessagesSettings
 from mmt_assets.setting_groups.spark import SparkSettings
@@ -40,7 +41,9 @@ def _time_of_day(text: str) -> str:
     return text
 
 
-class Settings(AnalystSettings, BigQuerySettings, AnalysisServerSettings, MessagesSettings, SparkSettings):
+class Settings(
+    AnalystSettings, BigQuerySettings, AnalysisServerSettings, MessagesSettings, SparkSettings, BoardSettings
+):
     """Everything that can be set, each from the variable `MMT_<NAME>`.
 
     Raises:
@@ -119,6 +122,23 @@ class Settings(AnalystSettings, BigQuerySettings, AnalysisServerSettings, Messag
     def exports_path(self) -> Path:
         """Directory of the Parquet exports, absolute."""
         return (self.exports or self.home / "exports").absolute()
+
+    @property
+    def board_place(self) -> str:
+        """Where the outlook board is kept: an absolute path, or `gs://bucket/object`.
+
+        Raises:
+            SettingsError: With `MMT_ENV=gcp`, neither `MMT_BOARD` nor `MMT_PROJECT` is set.
+        """
+        if self.board is None and self.env == "gcp":
+            return f"gs://{self.project_id()}-mmt-logs/board/outlook.html"
+        place = self.board or str(self.home / "board" / "outlook.html")
+        return place if place.startswith("gs://") else str(Path(place).absolute())
+
+    @property
+    def dagster_address(self) -> str | None:
+        """Address of Dagster's UI; None where it is not known."""
+        return self.dagster_url or ("http://127.0.0.1:3000" if self.env == "local" else None)
 
     @property
     def source_path(self) -> Path:

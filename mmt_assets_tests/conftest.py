@@ -25,6 +25,7 @@ Day = date | str
 # Fixtures that start servers (emulators, test servers, a browser), one module each.
 pytest_plugins = [
     "mmt_assets_tests.servers.bigquery",
+    "mmt_assets_tests.board_tables",
     "mmt_assets_tests.servers.browser",
     "mmt_assets_tests.servers.compute_engine.fixture",
     "mmt_assets_tests.servers.gcs",

@@ -90,6 +90,17 @@ GRAPH: dict[str, tuple[list[str], str | None, list[str]]] = {
         None,
         ["duckdb", "python", "sql"],
     ),
+    "forecasts/outlook_board": (
+        [
+            "forecasts/accuracy",
+            "forecasts/city_demand_forecast",
+            "forecasts/concert_forecast",
+            "forecasts/concert_outlook",
+            "forecasts/ticket_sales",
+        ],
+        None,
+        ["html", "python"],
+    ),
     "operations/forecast_requests": ([], None, ["pubsub"]),
     "operations/rejected_requests": (["operations/forecast_requests"], None, ["pubsub"]),
 }
@@ -97,6 +108,8 @@ GRAPH: dict[str, tuple[list[str], str | None, list[str]]] = {
 WRITTEN_ALONG = {"raw/rejected_rows", "raw/undated_refunds", "forecasts/published_outlook"}
 # Assets that are no table: their state is observed.
 OBSERVED = {"operations/forecast_requests", "operations/rejected_requests"}
+# An asset that is a page.
+PAGES = {"forecasts/outlook_board"}
 OWN_CHECKS = {
     "raw/concerts": {"rejected_rows"},
     "raw/ticket_orders": {"rejected_rows", "late_rows"},
@@ -168,9 +181,9 @@ def test_assets_dependencies_partitions_and_kinds(described: dict[str, Any]) -> 
 
 def test_columns_and_checks_come_from_the_contracts(described: dict[str, Any]) -> None:
     contracts = {f"{contract.schema}/{contract.name}": contract for contract in ALL_TABLES}
-    assert all(described["assets"][key]["described"] for key in OBSERVED)
+    assert all(described["assets"][key]["described"] for key in OBSERVED | PAGES)
     for key, asset in described["assets"].items():
-        if key in OBSERVED:
+        if key in OBSERVED | PAGES:
             continue
         contract = contracts[key]
         assert asset["columns"] == list(contract.column_names), key
@@ -191,6 +204,7 @@ def test_jobs_schedules_sensors_and_resources(described: dict[str, Any]) -> None
     assert described["jobs"] == {
         "daily_forecast_job": sorted(made - {ON_DEMAND}),
         "concert_forecast_job": [ON_DEMAND],
+        "outlook_board_job": ["forecasts/outlook_board"],
         **({"vm_ledger_job": [LEDGER]} if is_gcp else {}),
     }
     assert described["executors"] == ["in_process"]
@@ -208,6 +222,7 @@ def test_jobs_schedules_sensors_and_resources(described: dict[str, Any]) -> None
             5,
             ["daily_forecast_job", "concert_forecast_job"],
         ],
+        "outlook_board_sensor": [status, 30, ["outlook_board_job"]],
         "stale_run_sensor": [status, 30, []],
         # A safety net that somebody must switch on is none.
         **({f"vm_{n}_sensor": ["RUNNING", every, []] for n, every in _SERVER_SENSORS.items()} if is_gcp else {}),

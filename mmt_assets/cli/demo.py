@@ -12,9 +12,11 @@ from rich import box
 from rich.markup import escape
 from rich.table import Table
 
+from mmt_assets.assets.board import BOARD
 from mmt_assets.assets.catalog import asset_key
 from mmt_assets.assets.days import last_day_with_history
 from mmt_assets.assets.run_once import limit_daily_pool
+from mmt_assets.board import board_address
 from mmt_assets.cli.instance import open_instance
 from mmt_assets.cli.runs import failure_reason, run_job
 from mmt_assets.cli.terminal import console
@@ -46,8 +48,10 @@ def run_demo(source: str, as_of: date | None) -> None:
         first = min(done + timedelta(days=1), last_day) if done else settings.partitions_start()
         console.rule(f"1 of 2: raw and features, {first} to {last_day}")
         _run(instance, settings, (first, last_day), [asset_key(CONCERTS), *HISTORY])
-        console.rule(f"2 of 2: forecasts as of {last_day}")
-        _run(instance, settings, (last_day, last_day), FORECASTS)
+        # The day before too: the board tells what changed since then.
+        before = max(last_day - timedelta(days=1), settings.partitions_start())
+        console.rule(f"2 of 2: forecasts as of {before} and {last_day}, and the outlook board")
+        _run(instance, settings, (before, last_day), [*FORECASTS, BOARD])
     _print_outlook(settings, last_day)
     console.print(f"Everything took {time.monotonic() - started:.0f} s.", style="dim")
 
@@ -152,6 +156,7 @@ def _print_outlook(settings: Settings, as_of: date) -> None:
     console.print(
         "days: to the show; sold, p10, p50, p90: net tickets now and at the show, with 10, 50, 90% quantiles.\n"
         "Where to look next:\n"
+        f"  {board_address(settings.board_place)}    the outlook board, for any browser\n"
         "  make ui                                          lineage, checks, backfills at http://127.0.0.1:3000\n"
         f"  .venv/bin/python -m mmt_assets forecast {example}\n"
         '  .venv/bin/python -m mmt_assets query "SELECT reason, COUNT(*) FROM raw.rejected_rows GROUP BY 1"\n'

@@ -2,6 +2,7 @@
 
 import time
 from datetime import datetime
+from pathlib import Path
 from typing import Annotated
 
 import typer
@@ -56,6 +57,25 @@ def forecast(
     try:
         forecast_concert(settings, concert_id, as_of.date() if as_of else None, started)
     except (WarehouseError, FileNotFoundError, RuntimeError, ValueError) as error:
+        fail(str(error))
+
+
+@app.command()
+def board(
+    as_of: Annotated[
+        datetime | None, typer.Option(formats=["%Y-%m-%d"], help="Show a past day, as it was forecast then")
+    ] = None,
+    output: Annotated[Path | None, typer.Option(help="File to write instead of the configured place")] = None,
+    browse: Annotated[bool, typer.Option("--open", help="Open it in the browser")] = False,
+) -> None:
+    """Write the outlook board: one page of all active concerts, to be opened in any browser."""
+    settings = read_settings()
+    from mmt_assets.board import NoOutlookError  # noqa: PLC0415
+    from mmt_assets.cli.board import show_board  # noqa: PLC0415
+
+    try:
+        show_board(settings, as_of.date() if as_of else None, output, is_to_be_opened=browse)
+    except (NoOutlookError, SettingsError, WarehouseError) as error:
         fail(str(error))
 
 

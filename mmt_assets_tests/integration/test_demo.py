@@ -47,7 +47,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def concerts(folder: Path) -> list[str]:
     with duckdb.connect(str(folder / ".mmt" / "warehouse.duckdb"), read_only=True) as connection:
         rows = connection.execute(
-            "SELECT concert_id FROM forecasts.concert_outlook ORDER BY days_to_show, 1"
+            "SELECT concert_id FROM forecasts.concert_outlook WHERE as_of_date = ? ORDER BY days_to_show, 1", [LAST]
         ).fetchall()
     return [row[0] for row in rows]
 
@@ -70,6 +70,18 @@ def test_the_demo_derives_the_first_day_from_the_source_and_keeps_its_settings(f
         "MMT_FIRST_DAY": f"'{FIRST}'",
         "MMT_LAST_DAY": f"'{LAST}'",
     }
+
+
+def test_the_demo_writes_the_board_with_changes_since_the_day_before(folder: Path) -> None:
+    page = folder / ".mmt" / "board" / "outlook.html"
+    assert page.as_uri() in (folder / "demo.log").read_text()
+    told = page.read_text(encoding="utf-8")
+    assert "changes since 14 Oct 2026" in told
+    assert "<h1>Concert outlook</h1>" in told
+    printed = command(folder, "board", "--as-of", "2026-10-14")
+    assert "concerts as of 2026-10-14" in printed
+    assert (folder / ".mmt" / "board" / "outlook-2026-10-14.html").exists()
+    assert "no outlook up to 2026-10-01" in command(folder, "board", "--as-of", "2026-10-01", expect=1)
 
 
 def test_one_concert_is_forecast_from_the_command_line_and_its_seconds_are_told(folder: Path) -> None:

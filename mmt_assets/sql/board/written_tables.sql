@@ -1,0 +1,3 @@
+-- Tables that were written at least once.
+SELECT DISTINCT table_name
+FROM operations.write_fences
