@@ -4,6 +4,7 @@ import json
 import logging
 from collections.abc import Iterator
 from datetime import UTC, date, datetime, timedelta
+from pathlib import Path
 from typing import Any
 
 import dagster as dg
@@ -23,6 +24,7 @@ from mmt_assets.gcp.pubsub_setup import DEAD_LETTERS, REQUESTS, set_up
 from mmt_assets.jobs import CONCERT_JOB, DAILY_JOB
 from mmt_assets.partitions import CONCERTS
 from mmt_assets.resources import WarehouseResource
+from mmt_assets.schedules import daily_forecast_schedule
 from mmt_assets.settings import Settings
 from mmt_assets.warehouse import DuckDBWarehouse
 from mmt_assets_tests.conftest import Pipeline
@@ -125,12 +127,15 @@ def loaded(tmp_path_factory: pytest.TempPathFactory) -> Settings:
 @pytest.fixture
 def office(loaded: Settings, pubsub: PubSub) -> Iterator[Office]:
     with dg.DagsterInstance.ephemeral() as instance:
-        instance.report_runless_asset_event(dg.AssetMaterialization(asset_key(CONCERT_VERSIONS)))
-        for table in (TICKET_ORDERS, TICKET_REFUNDS, MAKES, *FEATURE_TABLES):
-            for day in (FIRST, LAST):
-                done = dg.AssetMaterialization(asset_key(table), partition=day.isoformat())
-                instance.report_runless_asset_event(done)
+        history_is_there(instance)
         yield Office(loaded, instance, pubsub)
+
+
+def history_is_there(instance: dg.DagsterInstance) -> None:
+    instance.report_runless_asset_event(dg.AssetMaterialization(asset_key(CONCERT_VERSIONS)))
+    for table in (TICKET_ORDERS, TICKET_REFUNDS, MAKES, *FEATURE_TABLES):
+        for day in (FIRST, LAST):
+            instance.report_runless_asset_event(dg.AssetMaterialization(asset_key(table), partition=day.isoformat()))
 
 
 def test_a_request_becomes_a_run_and_is_acknowledged_only_when_the_run_is_there(office: Office) -> None:
@@ -371,6 +376,19 @@ def test_a_daily_message_finds_the_run_of_the_schedule(office: Office) -> None:
     assert str(request.run_key).startswith("rerun:2026-01-10:")
 
 
+def test_the_schedule_finds_the_run_of_a_daily_message(office: Office, tmp_path: Path) -> None:
+    with dg.DagsterInstance.local_temp(str(tmp_path)) as stored:
+        # A schedule's context opens the instance by its address.
+        history_is_there(stored)
+        office.instance = stored
+        office.ask(kind="daily")
+        office.tick()
+        context = dg.build_schedule_context(instance=stored, scheduled_execution_time=datetime.now(UTC))
+        data = daily_forecast_schedule(office.settings).evaluate_tick(context)
+    assert data.run_requests == []
+    assert "for 2026-01-10 is started" in str(data.skip_message)
+
+
 def test_a_message_without_a_day_means_the_one_that_was_complete_when_it_was_published(
     office: Office,
 ) -> None:
@@ -408,9 +426,24 @@ def test_an_outage_fails_the_tick_and_changes_nothing(
             office.tick()
         assert office.cursor == before
         own_pubsub_emulator.thaw()
+        report = office.tick()
+        assert (report.pending, report.acknowledged, office.hand.deliveries) == (0, 0, {})
+        assert len(office.waits().settled) == 1, "known when it is delivered again"
+    assert len(office.made) == 1
+
+
+def test_an_acknowledgement_that_is_refused_fails_one_tick_and_not_the_next(office: Office, pubsub: PubSub) -> None:
+    office.ask(kind="concert", concert_id="c1")
+    office.tick()
+    [delivery] = office.hand.deliveries.values()
+    good, delivery.ack_id = delivery.ack_id, "nonsense"
+    with pytest.raises(PubSubError, match="cannot acknowledge 1 messages"):
         office.tick()
-        assert office.waits().pending == {}
-        assert office.tick().is_idle
+    office.tick()
+    pubsub.release(REQUESTS.subscription, [good])
+    report = office.tick()
+    assert (report.pulled, report.runs, report.acknowledged) == (1, 0, 1)
+    assert office.waits().settled == {}
     assert len(office.made) == 1
 
 

@@ -23,7 +23,7 @@ class Delivery:
         identity: `Message.identity`.
         message_id: Pub/Sub's id.
         published_at: When it was published (UTC).
-        ack_id: What acknowledges its newest delivery.
+        ack_id: What acknowledges its newest delivery; empty when that is not to be trusted any more.
         wanted: What it asks for, or why that can never be done.
         data: Its first 64,000 bytes.
         size: Bytes of its content.
@@ -73,9 +73,18 @@ class Hand:
 
     def acknowledged(self, identities: list[str]) -> None:
         """These are done with."""
+        self.let_go(identities)
+        _remember(self._acknowledged, identities)
+
+    def let_go(self, identities: list[str]) -> None:
+        """Hold these no longer: what was not acknowledged is delivered again."""
         for identity in identities:
             del self.deliveries[identity]
-        _remember(self._acknowledged, identities)
+
+    def trust_no_ack_id(self) -> None:
+        """After a fault: who answers next may not know them, or mean other messages by them (an emulator does)."""
+        for delivery in self.deliveries.values():
+            delivery.ack_id = ""
 
     def was_acknowledged(self, identity: str) -> bool:
         """Whether this process acknowledged it, even if the tick that did so came to nothing."""
@@ -91,11 +100,7 @@ class Hand:
 
     def let_go_of_rejected(self) -> None:
         """Hold rejected messages no longer: they are delivered again after the acknowledgement deadline."""
-        self.deliveries = {
-            identity: delivery
-            for identity, delivery in self.deliveries.items()
-            if not isinstance(delivery.wanted, Rejected)
-        }
+        self.let_go([name for name, held in self.deliveries.items() if isinstance(held.wanted, Rejected)])
 
 
 def _remember(known: dict[str, None], identities: list[str]) -> None:

@@ -20,6 +20,7 @@ class TickReport:
         pending: Wait for the run that was asked for.
         is_drained: Whether no more waited with Pub/Sub.
         oldest_seconds: Age of the oldest message that is not answered, of those known here.
+        seconds: How long the tick took.
         notes: What a person should know besides.
     """
 
@@ -35,6 +36,7 @@ class TickReport:
     pending: int = 0
     is_drained: bool = True
     oldest_seconds: float = 0.0
+    seconds: float = 0.0
     notes: list[str] = field(default_factory=list)
 
     @property
@@ -50,7 +52,7 @@ class TickReport:
             f"pulled {self.pulled}, launched {self.launched} (in {self.runs} runs), joined {self.joined}, "
             f"duplicate {self.duplicate}, rejected {self.rejected}, pending {self.pending}, waiting {self.waiting}, "
             f"acknowledged {self.acknowledged}, dead-lettered {self.dead_lettered}; "
-            f"backlog {backlog}, oldest {self.oldest_seconds:.0f} s"
+            f"backlog {backlog}, oldest {self.oldest_seconds:.0f} s; took {self.seconds:.1f} s"
         )
         return "; ".join([told, *self.notes])
 
@@ -69,5 +71,6 @@ class TickReport:
             "backlog": self.waiting + self.pending,
             "backlog_is_complete": self.is_drained,
             "oldest_unanswered_seconds": round(self.oldest_seconds, 1),
+            "tick_seconds": round(self.seconds, 2),
             "dead_letters_total": dead_letters,
         }

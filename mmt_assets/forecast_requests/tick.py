@@ -87,10 +87,14 @@ class Tick:
             PubSubError: Pub/Sub refuses or is out of reach; nothing is lost, the cursor stays as it was.
         """
         self._settle()
-        self._pull()
-        self._answer()
-        self._publish_dead_letters()
-        self._acknowledge()
+        try:
+            self._pull()
+            self._answer()
+            self._publish_dead_letters()
+            self._acknowledge()
+        except PubSubError:
+            self._hand.trust_no_ack_id()
+            raise
         return self._result()
 
     def _settle(self) -> None:
@@ -316,12 +320,15 @@ class Tick:
             for delivery in self._hand.deliveries.values()
             if delivery.identity in answered or self._hand.was_dead_lettered(delivery.identity)
         ]
-        if done:
+        known = [delivery for delivery in done if delivery.ack_id]
+        if known:
             self._pubsub.acknowledge(
-                REQUESTS.subscription, [delivery.ack_id for delivery in done], timeout=_CALL_TIMEOUT_SECONDS
+                REQUESTS.subscription, [delivery.ack_id for delivery in known], timeout=_CALL_TIMEOUT_SECONDS
             )
-            self._hand.acknowledged([delivery.identity for delivery in done])
-            self.report.acknowledged = len(done)
+            self._hand.acknowledged([delivery.identity for delivery in known])
+            self.report.acknowledged = len(known)
+        # The cursor knows what became of the others when they are delivered again.
+        self._hand.let_go([delivery.identity for delivery in done if not delivery.ack_id])
         # Also what a tick acknowledged that came to nothing afterwards.
         owed = [*self.cursor.settled, *self.cursor.rejected]
         self.cursor.acknowledge([identity for identity in owed if self._hand.was_acknowledged(identity)])
@@ -337,6 +344,7 @@ class Tick:
             if delivery.identity not in answered
         ]
         report.oldest_seconds = max(0.0, self._now.timestamp() - min(unanswered))
+        report.seconds = time.monotonic() - self._started
         if not report.is_idle:
             metadata = report.metadata(self.cursor.dead_letters)
             self._events.append(dg.AssetObservation(REQUESTS_KEY, metadata=metadata))

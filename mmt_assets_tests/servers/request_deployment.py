@@ -71,11 +71,13 @@ def write_project(folder: Path, concerts: int, runs_at_once: int) -> None:
 
 
 @contextmanager
-def request_deployment(project: Path, folder: Path, pubsub: PubSub, **settings: str) -> Iterator["Requests"]:
+def request_deployment(
+    project: Path, folder: Path, pubsub: PubSub, *, ack_deadline_seconds: int = ACK_DEADLINE_SECONDS, **settings: str
+) -> Iterator["Requests"]:
     """A deployment in a copy of a project; nothing of it is started yet."""
     shutil.copytree(project, folder, dirs_exist_ok=True)
     (folder / "stops").mkdir()
-    set_up(pubsub, ack_deadline_seconds=ACK_DEADLINE_SECONDS)
+    set_up(pubsub, ack_deadline_seconds=ack_deadline_seconds)
     given = {
         "MMT_HOME": str(folder / "home"),
         "MMT_SOURCE": str(folder / "source"),
