@@ -18,7 +18,8 @@ from mmt_assets.assets.raw import raw_assets
 from mmt_assets.jobs import concert_forecast_job, daily_forecast_job, outlook_board_job, vm_ledger_job
 from mmt_assets.resources import LocalProcess, PubSubResource, SourceResource, WarehouseResource
 from mmt_assets.resources.compute_engine import ComputeEngineServer, ServerForDays
-from mmt_assets.schedules import daily_forecast_schedule, vm_ledger_schedule
+from mmt_assets.retention import retention_job
+from mmt_assets.schedules import daily_forecast_schedule, retention_schedule, vm_ledger_schedule
 from mmt_assets.sensors.catch_up import catch_up_sensor
 from mmt_assets.sensors.concert_partitions import concert_partition_sensor
 from mmt_assets.sensors.forecast_requests import forecast_request_sensor
@@ -94,8 +95,8 @@ def build_definitions(
                 *message_assets(),
                 *servers.assets,
             ],
-            jobs=[daily_job, concert_job, outlook_board_job(), *servers.jobs],
-            schedules=[daily_forecast_schedule(settings), *servers.schedules],
+            jobs=[daily_job, concert_job, outlook_board_job(), retention_job(settings), *servers.jobs],
+            schedules=[daily_forecast_schedule(settings), retention_schedule(settings), *servers.schedules],
             sensors=[
                 concert_partition_sensor(settings),
                 catch_up_sensor(settings, daily_job),

@@ -25,6 +25,8 @@ from mmt_assets.settings import Settings
 
 # The day that a chunk of missing days leads up to.
 CATCH_UP_TAG = "mmt/catch_up_to"
+# Everything else has 0.
+MORNING_PRIORITY = "10"
 HISTORY = [asset_key(contract) for contract in (TICKET_ORDERS, TICKET_REFUNDS, MAKES, *FEATURE_TABLES)]
 FORECASTS = [
     asset_key(contract)
@@ -103,6 +105,8 @@ def _request(
         "dagster/asset_partition_range_start": first.isoformat(),
         "dagster/asset_partition_range_end": last.isoformat(),
     }
+    # In the queue it goes before chunks of a backfill, which hold the pool one after the other.
+    days["dagster/priority"] = MORNING_PRIORITY
     # No run key: a day whose run failed for good must not be refused when it is asked for again.
     return dg.RunRequest(
         job_name=DAILY_JOB, tags=days | tags, asset_selection=list(assets) if assets is not None else None

@@ -13,8 +13,9 @@ DAILY_JOB = "daily_forecast_job"
 CONCERT_JOB = "concert_forecast_job"
 BOARD_JOB = "outlook_board_job"
 LEDGER_JOB = "vm_ledger_job"
+RETENTION_JOB = "retention_job"
 # What is materialised in the UI runs in a job of Dagster's own.
-OUR_JOBS = (DAILY_JOB, CONCERT_JOB, BOARD_JOB, LEDGER_JOB, "__ASSET_JOB")
+OUR_JOBS = (DAILY_JOB, CONCERT_JOB, BOARD_JOB, LEDGER_JOB, RETENTION_JOB, "__ASSET_JOB")
 # A rerun replaces what is there, so a retry starts from the beginning; how often is set in dagster.yaml.
 _RETRY_TAGS = {"dagster/retry_strategy": "ALL_STEPS"}
 

@@ -5,7 +5,7 @@ from datetime import UTC, datetime
 import dagster as dg
 
 from mmt_assets.daily import daily_run_request
-from mmt_assets.jobs import DAILY_JOB, LEDGER_JOB
+from mmt_assets.jobs import DAILY_JOB, LEDGER_JOB, RETENTION_JOB
 from mmt_assets.resources.vm_sessions import LEDGER_KEY
 from mmt_assets.settings import Settings
 
@@ -29,6 +29,18 @@ def daily_forecast_schedule(settings: Settings) -> dg.ScheduleDefinition:
         return daily_run_request(context.instance, settings, day)
 
     return schedule
+
+
+def retention_schedule(settings: Settings) -> dg.ScheduleDefinition:
+    """Once a night, before anybody's morning."""
+    return dg.ScheduleDefinition(
+        name="retention_schedule",
+        job_name=RETENTION_JOB,
+        cron_schedule="45 3 * * *",
+        execution_timezone=settings.timezone,
+        default_status=dg.DefaultScheduleStatus.RUNNING,
+        description="Forgets the logs of runs that ended more than MMT_KEEP_RUNS_DAYS ago.",
+    )
 
 
 def vm_ledger_schedule() -> dg.ScheduleDefinition:

@@ -17,6 +17,7 @@ from mmt_assets.setting_groups.bigquery import BigQuerySettings
 from mmt_assets.setting_groups.board import BoardSettings
 from mmt_assets.setting_groups.group import SettingsError
 from mmt_assets.setting_groups.messages import MessagesSettings
+from mmt_assets.setting_groups.retention import RetentionSettings
 from mmt_assets.setting_groups.spark import SparkSettings
 
 __all__ = ["PREFIX", "Settings", "SettingsError", "dagster_home"]
@@ -42,7 +43,13 @@ def _time_of_day(text: str) -> str:
 
 
 class Settings(
-    AnalystSettings, BigQuerySettings, AnalysisServerSettings, MessagesSettings, SparkSettings, BoardSettings
+    AnalystSettings,
+    BigQuerySettings,
+    AnalysisServerSettings,
+    BoardSettings,
+    MessagesSettings,
+    RetentionSettings,
+    SparkSettings,
 ):
     """Everything that can be set, each from the variable `MMT_<NAME>`.
 
@@ -66,6 +73,9 @@ class Settings(
     reload_days: int = Field(7, ge=0, le=60, description="Days before a day that are read again with it")
     max_rejected_share: float = Field(0.02, ge=0, le=1, description="Share of rejected rows above which a check fails")
     max_partitions_per_run: int = Field(2000, ge=1, description="Longest range of days in one run of a backfill")
+    max_forecast_days_per_run: int = Field(
+        14, ge=1, description="Most as-of dates in one run of a backfill; the morning's run waits for no more"
+    )
     max_catch_up_days: int = Field(31, ge=1, description="Most missing days that one daily run forecasts")
     heartbeat_seconds: float = Field(60, gt=0, description="How often a run at work says that it lives")
     stale_after_heartbeats: int = Field(15, ge=2, description="Heartbeats without any event after which a run is dead")
@@ -75,7 +85,6 @@ class Settings(
         default_factory=lambda: os.cpu_count() or 1, ge=1, le=256, description="Processes that fit models"
     )
     worker_timeout_seconds: float = Field(6 * 3600, gt=0, description="Longest time that a worker may take")
-    finished_partition_days: int = Field(30, ge=0, description="Days that a finished concert keeps its partition")
     fan_hash_key: SecretStr | None = Field(None, description="Key of the hash that fan ids are stored as")
 
     @model_validator(mode="after")

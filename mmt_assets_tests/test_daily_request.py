@@ -15,6 +15,7 @@ from mmt_assets.contracts import (
     BOOKING_CURVES,
     CITY_DEMAND_FORECAST,
     CONCERT_OUTLOOK,
+    CONCERT_PROPOSALS,
     FEATURE_TABLES,
     MAKES,
     TICKET_ORDERS,
@@ -29,7 +30,7 @@ from mmt_assets.schedules import daily_forecast_schedule
 from mmt_assets.settings import Settings
 
 HISTORY = (TICKET_ORDERS, TICKET_REFUNDS, MAKES, *FEATURE_TABLES)
-FORECASTS = (TICKET_SALES, CONCERT_OUTLOOK, BOOKING_CURVES, CITY_DEMAND_FORECAST)
+FORECASTS = (TICKET_SALES, CONCERT_OUTLOOK, BOOKING_CURVES, CITY_DEMAND_FORECAST, CONCERT_PROPOSALS)
 FIRST, TODAY = date(2026, 1, 1), date(2026, 1, 10)
 START, END = "dagster/asset_partition_range_start", "dagster/asset_partition_range_end"
 

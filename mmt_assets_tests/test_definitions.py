@@ -205,12 +205,14 @@ def test_jobs_schedules_sensors_and_resources(described: dict[str, Any]) -> None
         "daily_forecast_job": sorted(made - {ON_DEMAND}),
         "concert_forecast_job": [ON_DEMAND],
         "outlook_board_job": ["forecasts/outlook_board"],
+        "retention_job": [],
         **({"vm_ledger_job": [LEDGER]} if is_gcp else {}),
     }
     assert described["executors"] == ["in_process"]
     status = "RUNNING" if described["env"] == "local" else "STOPPED"
     assert described["schedules"] == {
         "daily_forecast_schedule": ["30 5 * * *", described["timezone"], status, "daily_forecast_job"],
+        "retention_schedule": ["45 3 * * *", described["timezone"], "RUNNING", "retention_job"],
         **({"vm_ledger_schedule": ["17 * * * *", None, "RUNNING", "vm_ledger_job"]} if is_gcp else {}),
     }
     assert described["sensors"] == {

@@ -72,7 +72,8 @@ def _day_forecasts(settings: Settings) -> dg.AssetsDefinition:
         ],
         check_specs=[spec for contract in _DAY_TABLES for spec in contract_check_specs(contract)],
         partitions_def=day_partitions(settings),
-        backfill_policy=dg.BackfillPolicy.multi_run(settings.max_partitions_per_run),
+        # Chunk by chunk, so that the morning's run waits for no more than one.
+        backfill_policy=dg.BackfillPolicy.multi_run(settings.max_forecast_days_per_run),
         pool=DAILY_POOL,
     )
     def day_forecasts(
