@@ -123,6 +123,16 @@ def test_before_the_first_forecast_ever_the_history_comes_first_and_only_the_day
     assert selected(answer) == []
 
 
+def test_in_the_queue_the_morning_goes_before_chunks_of_a_backfill(instance: Any) -> None:
+    answers = [daily_run_request(instance, settings(), TODAY)]
+    materialize(instance, [*HISTORY, *FORECASTS], FIRST, TODAY - timedelta(days=1))
+    answers.append(daily_run_request(instance, settings(), TODAY))
+    for answer in answers:
+        assert isinstance(answer, dg.RunRequest)
+        # A backfill's runs have none, which is 0.
+        assert int(answer.tags["dagster/priority"]) > 0
+
+
 @pytest.mark.parametrize("table", HISTORY)
 def test_a_hole_in_any_table_of_the_history_is_filled_before_the_day(instance: Any, table: TableContract) -> None:
     materialize(instance, [t for t in (*HISTORY, *FORECASTS) if t != table], FIRST, TODAY - timedelta(days=1))
