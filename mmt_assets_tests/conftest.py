@@ -31,6 +31,8 @@ pytest_plugins = [
     "mmt_assets_tests.servers.gcs",
     "mmt_assets_tests.servers.pubsub",
     "mmt_assets_tests.small_world",
+    # Made of others above, which pytest wants to see first.
+    "mmt_assets_tests.servers.analysis_server",
 ]
 
 _CONCERT = ("concert_id", "artist", "city", "country", "venue", "capacity", "on_sale_at", "show_at")

@@ -142,15 +142,14 @@ class ComputeCalls:
         while operation.status != compute_v1.Operation.Status.DONE:
             pause()
             looks += 1
+            told = f"is not done after {self.operation_seconds:g} s"
             try:
                 operation = self.ask(what, self._operations.get, zone=zone, operation=number)
-                is_known = True
             except api.NotFound:
-                is_known = False
-            if (not is_known or looks % _LOOK_EVERY == 0) and self._is(zone, name, has_come_about):
+                told = "is not known any more"
+            if looks % _LOOK_EVERY == 0 and self._is(zone, name, has_come_about):
                 return
-            if time.monotonic() > deadline or not is_known:
-                told = "is not known any more" if not is_known else f"is not done after {self.operation_seconds:g} s"
+            if time.monotonic() > deadline:
                 raise ComputeError(f"{what}: operation {number} {told}, and nothing came of it")
         _raise_for(what, operation)
 

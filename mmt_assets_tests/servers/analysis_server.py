@@ -117,7 +117,7 @@ def analysis_server(compute_engine: CloudServer, gcs: GcsServer, tmp_path: Path)
 
 
 @pytest.fixture
-def instance(tmp_path: Path) -> Iterator[dg.DagsterInstance]:
+def cloud_instance(tmp_path: Path) -> Iterator[dg.DagsterInstance]:
     home = tmp_path / "dagster"
     home.mkdir()
     with dg.DagsterInstance.local_temp(str(home)) as made:
