@@ -1,5 +1,6 @@
 """The analysis server for tests: the resource against the servers of Compute Engine and Cloud Storage."""
 
+import secrets
 from collections.abc import Iterator
 from datetime import UTC, date, datetime
 from pathlib import Path
@@ -12,7 +13,7 @@ from mmt_assets.gcp.compute_engine import ComputeEngine
 from mmt_assets.resources.compute_engine import ComputeEngineServer, open_client
 from mmt_assets.settings import Settings
 from mmt_assets.worker.job import WarehouseAddress, WorkerJob
-from mmt_assets_tests.servers.compute_engine.fixture import ZONES
+from mmt_assets_tests.servers.compute_engine.fixture import ZONES, default_metadata
 from mmt_assets_tests.servers.compute_engine.fixture import ComputeEngineServer as CloudServer
 from mmt_assets_tests.servers.gcs import GcsServer
 
@@ -61,7 +62,11 @@ class AnalysisServer:
     def script(self, *lines: str) -> None:
         (self.folder / "script").write_text("\n".join(lines))
 
-    def job(self, concert_id: str | None = None) -> WorkerJob:
+    def add_named_machine(self, name: str) -> None:
+        """A machine that infrastructure code made, stopped."""
+        self.cloud.add_instance(ZONES[0], name, labels={"role": "analysis"}, metadata=default_metadata())
+
+    def job(self, concert_id: str | None = None, commit: str = "none") -> WorkerJob:
         return WorkerJob(
             warehouse=WarehouseAddress(path=str(self.folder), busy_timeout=1),
             timezone="UTC",
@@ -69,7 +74,7 @@ class AnalysisServer:
             concert_id=concert_id,
             run_id="run",
             run_created_at=datetime(2026, 1, 2, tzinfo=UTC),
-            commit=self.cloud.git_ref,
+            commit=commit,
             lock_hash="none",
             exports=None,
         )
@@ -78,9 +83,11 @@ class AnalysisServer:
         made = ComputeEngineServer.from_settings(self.settings(**changed))
         return made.model_copy(update={"module": module})
 
-    def run(self, instance: dg.DagsterInstance, **changed: str) -> dg.ExecuteInProcessResult:
-        """A run whose only asset is made by the scripted worker."""
-        compute, job = self.resource(**changed), self.job()
+    def run(
+        self, instance: dg.DagsterInstance, *, commit: str = "none", context_bytes: int = 0, **changed: str
+    ) -> dg.ExecuteInProcessResult:
+        """A run whose only asset is made by the scripted worker; its context may be made large."""
+        compute, job = self.resource(**changed), self.job(commit=secrets.token_hex(context_bytes // 2) or commit)
 
         @dg.asset
         def heavy(context: dg.AssetExecutionContext) -> Iterator[Any]:
@@ -89,7 +96,7 @@ class AnalysisServer:
         return dg.materialize([heavy], instance=instance, raise_on_error=False)
 
     def calls(self, name: str) -> list[dict[str, Any]]:
-        return [event for event in self.cloud.history("call") if event["call"] == name]
+        return [event for event in self.cloud.history("call") if event["method"] == name]
 
     def assert_nothing_is_left(self) -> None:
         left = {place: found["status"] for place, found in self.cloud.instances().items()}
@@ -117,8 +124,6 @@ def analysis_server(compute_engine: CloudServer, gcs: GcsServer, tmp_path: Path)
 
 
 @pytest.fixture
-def cloud_instance(tmp_path: Path) -> Iterator[dg.DagsterInstance]:
-    home = tmp_path / "dagster"
-    home.mkdir()
-    with dg.DagsterInstance.local_temp(str(home)) as made:
+def cloud_instance() -> Iterator[dg.DagsterInstance]:
+    with dg.DagsterInstance.ephemeral() as made:
         yield made
