@@ -22,6 +22,7 @@ from mmt_assets.retention import retention_job
 from mmt_assets.schedules import daily_forecast_schedule, retention_schedule, vm_ledger_schedule
 from mmt_assets.sensors.catch_up import catch_up_sensor
 from mmt_assets.sensors.concert_partitions import concert_partition_sensor
+from mmt_assets.sensors.day_outcome import day_outcome_sensors
 from mmt_assets.sensors.forecast_requests import forecast_request_sensor
 from mmt_assets.sensors.outlook_board import outlook_board_sensor
 from mmt_assets.sensors.stale_runs import stale_run_sensor
@@ -103,6 +104,7 @@ def build_definitions(
                 forecast_request_sensor(settings, daily_job, concert_job),
                 outlook_board_sensor(settings),
                 stale_run_sensor(settings),
+                *(day_outcome_sensors(daily_job) if settings.env == "gcp" else []),
                 *servers.sensors,
             ],
             resources={**build_resources(settings), **(resources or {})},

@@ -1,6 +1,10 @@
 """The code location that Dagster loads."""
 
 from mmt_assets.build import build_definitions
+from mmt_assets.logs import log_as_json_lines
 from mmt_assets.settings import Settings
 
-defs = build_definitions(Settings.from_env())
+settings = Settings.from_env()
+if settings.env == "gcp":
+    log_as_json_lines()
+defs = build_definitions(settings)

@@ -29,6 +29,7 @@ pytest_plugins = [
     "mmt_assets_tests.servers.browser",
     "mmt_assets_tests.servers.compute_engine.fixture",
     "mmt_assets_tests.servers.gcs",
+    "mmt_assets_tests.servers.postgres",
     "mmt_assets_tests.servers.pubsub",
     "mmt_assets_tests.small_world",
     # Made of others above, which pytest wants to see first.

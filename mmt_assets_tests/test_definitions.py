@@ -227,6 +227,7 @@ def test_jobs_schedules_sensors_and_resources(described: dict[str, Any]) -> None
         "outlook_board_sensor": [status, 30, ["outlook_board_job"]],
         "stale_run_sensor": [status, 30, []],
         # A safety net that somebody must switch on is none.
+        **({f"day_{n}_sensor": ["RUNNING", 30, []] for n in ("finished", "failed")} if is_gcp else {}),
         **({f"vm_{n}_sensor": ["RUNNING", every, []] for n, every in _SERVER_SENSORS.items()} if is_gcp else {}),
     }
     assert described["resources"] == ["compute", "pubsub", "source", "warehouse"]

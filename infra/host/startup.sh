@@ -30,6 +30,44 @@ install_ops_agent() {
   bash /root/add-ops-agent.sh --also-install
 }
 
+hand_log_to_ops_agent() {
+  cat >/etc/google-cloud-ops-agent/config.yaml <<YAML
+logging:
+  receivers:
+    mmt_assets:
+      type: files
+      include_paths: [$dagster_home/logs/*.jsonl]
+  processors:
+    mmt_assets_json:
+      type: parse_json
+      time_key: time
+      time_format: "%Y-%m-%dT%H:%M:%SZ"
+    mmt_assets_labels:
+      type: modify_fields
+      fields:
+        severity: {move_from: jsonPayload.severity}
+        labels."product": {static_value: mmt-assets}
+        labels."run_id": {copy_from: jsonPayload.run_id}
+  service:
+    pipelines:
+      mmt_assets:
+        receivers: [mmt_assets]
+        processors: [mmt_assets_json, mmt_assets_labels]
+YAML
+  # The oldest lines are in Cloud Logging: the disk keeps two files.
+  cat >/etc/logrotate.d/mmt_assets <<ROTATE
+$dagster_home/logs/*.jsonl {
+  size 100M
+  rotate 1
+  missingok
+  notifempty
+  nocreate
+  su $user $user
+}
+ROTATE
+  systemctl restart google-cloud-ops-agent
+}
+
 check_out() { # check_out URL SHA: exactly that commit, or nothing
   [[ $2 =~ ^[0-9a-f]{40}$ ]] || { echo "git-ref must be a full commit SHA, got '$2'" >&2; exit 1; }
   [[ -d $code/.git ]] || sudo -u "$user" git clone --quiet --no-checkout "$1" "$code"
@@ -87,6 +125,7 @@ UNIT
 main() {
   install_packages
   install_ops_agent
+  hand_log_to_ops_agent
   id "$user" >/dev/null 2>&1 || useradd --system --create-home --home-dir "$home" --shell /usr/sbin/nologin "$user"
   install --directory --owner="$user" "$home"
   check_out "$(attribute git-url)" "$(attribute git-ref)"

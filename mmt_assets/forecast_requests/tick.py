@@ -1,5 +1,6 @@
 """One evaluation of the sensor: settle what earlier ticks asked for, take messages, ask for runs, acknowledge."""
 
+import logging
 import time
 from collections import defaultdict
 from collections.abc import Iterable, Sequence
@@ -24,6 +25,7 @@ from mmt_assets.resources import WarehouseResource
 from mmt_assets.settings import Settings
 
 SENSOR_NAME = "forecast_request_sensor"
+LOGGER = logging.getLogger("mmt_assets.requests")
 # Ids of the messages that a run was asked for.
 REQUEST_IDS_TAG = "mmt/request_ids"
 # A run that is not there by then was given up with its tick: it is asked for again, under the same key.
@@ -279,6 +281,7 @@ class Tick:
             self.report.rejected += 1
             self._log.error(f"request {delivery.message_id} is rejected: {_reason(delivery)}")
             if delivery.identity not in recorded:
+                LOGGER.warning(f"request {delivery.message_id} is rejected", extra={"event": "request_rejected"})
                 self._events.append(_rejection_event(delivery))
 
     def _recorded(self, deliveries: Sequence[Delivery]) -> set[str]:

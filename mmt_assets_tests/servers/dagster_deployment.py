@@ -1,11 +1,12 @@
 """A project folder whose code server, daemon and webserver are real processes, to be killed and restarted."""
 
+import asyncio
 import os
 import socket
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -16,7 +17,7 @@ import psutil
 import pytest
 from dagster._core.workspace.context import WorkspaceProcessContext
 from dagster._core.workspace.load_target import GrpcServerTarget
-from dagster_graphql.cli import execute_query
+from dagster_graphql.schema import create_schema
 
 from mmt_assets.settings import Settings
 
@@ -152,23 +153,16 @@ class Deployment:
 
     def launch(self, instance: dg.DagsterInstance, request: dg.RunRequest) -> str:
         """Put a run into the queue, as the UI does."""
-        with self.workspace(instance) as workspace:
-            return self.launch_in(workspace, request)
+        return self.launch_all(instance, [request])[0]
 
     def launch_in(self, workspace: WorkspaceProcessContext, request: dg.RunRequest) -> str:
         """The same with a workspace that is loaded already."""
-        selector = {
-            "repositoryLocationName": "mmt_assets",
-            "repositoryName": "__repository__",
-            "jobName": request.job_name,
-            "assetSelection": [{"path": key.path} for key in request.asset_selection or []] or None,
-        }
-        tags = [{"key": key, "value": value} for key, value in request.tags.items()]
-        params = {"selector": selector, "executionMetadata": {"tags": tags}}
-        answer = execute_query(workspace, LAUNCH, {"params": params})
-        launched = (answer.get("data") or {}).get("launchRun", answer)
-        assert launched["__typename"] == "LaunchRunSuccess", launched
-        return launched["run"]["runId"]
+        return asyncio.run(_launch(workspace, [request]))[0]
+
+    def launch_all(self, instance: dg.DagsterInstance, requests: Sequence[dg.RunRequest]) -> list[str]:
+        """Put runs into the queue, one after the other; returns their ids."""
+        with self.workspace(instance) as workspace:
+            return asyncio.run(_launch(workspace, requests))
 
     def run_process(self, instance: dg.DagsterInstance, run_id: str) -> psutil.Process | None:
         """The run's own process, once its worker is at work."""
@@ -181,6 +175,26 @@ class Deployment:
     def rows(self, sql: str) -> list[tuple[Any, ...]]:
         with duckdb.connect(str(self.settings.warehouse_path), read_only=True) as connection:
             return connection.execute(sql).fetchall()
+
+
+async def _launch(workspace: WorkspaceProcessContext, requests: Sequence[dg.RunRequest]) -> list[str]:
+    # Made once: dagster_graphql's own execute_query makes it for every query.
+    schema, launched = create_schema(), list[str]()
+    with workspace.create_request_context() as context:
+        for request in requests:
+            selector = {
+                "repositoryLocationName": "mmt_assets",
+                "repositoryName": "__repository__",
+                "jobName": request.job_name,
+                "assetSelection": [{"path": key.path} for key in request.asset_selection or []] or None,
+            }
+            tags = [{"key": key, "value": value} for key, value in request.tags.items()]
+            params = {"selector": selector, "executionMetadata": {"tags": tags}}
+            answer = await schema.execute_async(LAUNCH, context_value=context, variable_values={"params": params})
+            told = (answer.data or {}).get("launchRun", {})
+            assert told.get("__typename") == "LaunchRunSuccess", told or answer.errors
+            launched.append(told["run"]["runId"])
+    return launched
 
 
 @contextmanager

@@ -1,0 +1,90 @@
+"""The production instance on a real PostgreSQL: a thousand queued runs outlive the end of everything."""
+
+import os
+import shutil
+from collections import Counter
+from collections.abc import Iterator
+from pathlib import Path
+
+import dagster as dg
+import pytest
+
+from mmt_assets.jobs import DAILY_JOB
+from mmt_assets_tests.servers.dagster_deployment import Deployment, wait_until
+from mmt_assets_tests.servers.gcs import GcsServer
+from mmt_assets_tests.servers.postgres import PostgresServer
+
+ROOT = Path(__file__).parents[2]
+QUEUED = 1000
+_SUCCESS = dg.DagsterRunStatus.SUCCESS
+
+
+@pytest.fixture
+def production(
+    tmp_path: Path, postgres: PostgresServer, gcs: GcsServer, monkeypatch: pytest.MonkeyPatch
+) -> Iterator[Deployment]:
+    """infra/host/dagster.yaml as it is, with the variables that the host gives it."""
+    gcs.bucket("mmt-logs")
+    variables = {
+        "DAGSTER_POSTGRES_URL": postgres.url,
+        "DAGSTER_LOGS_BUCKET": "mmt-logs",
+        "GOOGLE_CLOUD_PROJECT": "mmt-test",
+        **gcs.environment,
+    }
+    for name, value in variables.items():
+        monkeypatch.setenv(name, value)
+    shutil.copy(ROOT / "infra/host/dagster.yaml", tmp_path)
+    made = Deployment(tmp_path)
+    made.module = "mmt_assets_tests.servers.empty_day"
+    made.environment |= {**variables, "PYTHONPATH": os.pathsep.join([str(ROOT), os.environ.get("PYTHONPATH", "")])}
+    try:
+        yield made
+    finally:
+        made.down()
+
+
+def runs_by_status(instance: dg.DagsterInstance) -> Counter[dg.DagsterRunStatus]:
+    return Counter(run.status for run in instance.get_runs())
+
+
+def wait_for_successes(instance: dg.DagsterInstance, count: int, seconds: float, made: Deployment) -> None:
+    def enough() -> bool:
+        return instance.get_runs_count(dg.RunsFilter(statuses=[_SUCCESS])) >= count
+
+    wait_until(enough, seconds, f"{count} successes\n{made.logs()}")
+
+
+def assert_nothing_lost_or_doubled(instance: dg.DagsterInstance, launched: list[str]) -> None:
+    runs = {run.run_id: run for run in instance.get_runs()}
+    assert set(launched) <= runs.keys()
+    # What is not among the launched ones is a retry of one that died.
+    retried = Counter(run.parent_run_id for run_id, run in runs.items() if run_id not in set(launched))
+    for parent, retries in retried.items():
+        assert parent in runs
+        assert runs[parent].status == dg.DagsterRunStatus.FAILURE
+        assert retries == 1
+    for run in runs.values():
+        if run.status == _SUCCESS:
+            starts = instance.get_records_for_run(run.run_id, of_type=dg.DagsterEventType.RUN_START).records
+            assert len(starts) == 1, run.run_id
+
+
+@pytest.mark.parametrize("to_finish", [50, pytest.param(QUEUED, marks=pytest.mark.chaos)])
+def test_a_thousand_queued_runs_outlive_the_end_of_everything(
+    production: Deployment, postgres: PostgresServer, to_finish: int
+) -> None:
+    with dg.DagsterInstance.from_config(str(production.folder)) as instance:
+        production.start_code_server()
+        launched = production.launch_all(instance, [dg.RunRequest(job_name=DAILY_JOB)] * QUEUED)
+        production.start_daemon()
+        wait_for_successes(instance, min(20, to_finish // 2), 240, production)
+    production.down()
+    postgres.stop()
+    postgres.start()
+    with dg.DagsterInstance.from_config(str(production.folder)) as instance:
+        kept = runs_by_status(instance)
+        assert kept.total() == QUEUED
+        assert kept[dg.DagsterRunStatus.QUEUED] > 0
+        production.up()
+        wait_for_successes(instance, to_finish, 240 if to_finish < QUEUED else 3000, production)
+        assert_nothing_lost_or_doubled(instance, launched)
