@@ -3,11 +3,12 @@
 python -m benchmarks.accuracy --source DIR|hotel_rates|sample [--json] [--origins 40] [--ablation]
 
 Every origin sees only what was known at its end: an order counts as paid until its `status_at`, statuses are
-derived, the pool holds only concerts that had finished. Errors are those of the net total at show time; a horizon of
-h takes concerts within 10% of h days (at least 1 day) before their show. CRPS is twice the mean pinball loss at the
-19 levels 0.05 to 0.95 over the mean total, Brier that of a sell-out. Every peer gets the forecast's own kind of
-conformal intervals, from its own errors at earlier origins, past bias included. Standard errors are those of paired
-differences, origins as clusters. The last line printed is one JSON object.
+derived, the pool holds only concerts that had finished. Errors are those of the net total at show time, forecast and
+outcome alike up to the capacity or what was sold at the origin, whichever is more: what an oversold house sells beyond
+it no model may say. A horizon of h takes concerts within 10% of h days (at least 1 day) before their show. CRPS is
+twice the mean pinball loss at the 19 levels 0.05 to 0.95 over the mean total, Brier that of a sell-out. Every peer gets
+the forecast's own kind of conformal intervals, from its own errors at earlier origins, past bias included. Standard
+errors are those of paired differences, origins as clusters. The last line printed is one JSON object.
 """
 
 import argparse
@@ -117,7 +118,7 @@ def _scores(
         return []
     now = epoch_day(day.date())
     capacity = final["capacity"].to_dict()
-    rows = []
+    rows, limits = [], {}
     pools = {model: _pool(part[part["show"] < now], now) for model, part in past.groupby("model")}
     forecasts = said[said["concert_id"].isin(concerts["concert_id"])]
     for row in forecasts.to_dict("records"):
@@ -132,6 +133,7 @@ def _scores(
             values = quantiles(np.minimum(wanted, limit), mass, FINAL_LEVELS)
             chance = 1.0 if net >= limit else float(mass[wanted >= limit].sum())
         rows.append((row["model"], concert_id, point, values, chance))
+        limits[concert_id] = limit
     for name, answers in ours.items():
         for concert in concerts["concert_id"]:
             values, chance = answers[str(concert)]
@@ -144,7 +146,7 @@ def _scores(
                     "horizon": horizon,
                     "model": model,
                     "concert_id": concert,
-                    **_row(point, values, chance, final.loc[concert]),
+                    **_row(point, values, chance, final.loc[concert], limits[concert]),
                 }
                 for model, concert, point, values, chance in rows
             ]
@@ -152,8 +154,8 @@ def _scores(
     ]
 
 
-def _row(point: float, values: Floats, chance: float, outcome: pd.Series) -> dict[str, float]:
-    actual = float(outcome["net"])
+def _row(point: float, values: Floats, chance: float, outcome: pd.Series, limit: float) -> dict[str, float]:
+    actual = min(float(outcome["net"]), limit)
     missed = actual - values
     known = not np.isnan(values).any() and outcome["capacity"] > 0
     return {

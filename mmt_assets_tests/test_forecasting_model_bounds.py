@@ -1,7 +1,9 @@
 """Bounds, honesty and edge cases of the forecast, on small random worlds."""
 
 from collections.abc import Callable
+from dataclasses import replace
 from datetime import date, timedelta
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -9,12 +11,15 @@ import pytest
 from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
+from mmt_assets.forecasting import components, outlook
 from mmt_assets.forecasting.chunks import OUTLOOK_COLUMNS
-from mmt_assets.forecasting.inputs import ForecastInputs, ForecastOptions, ForecastResult
+from mmt_assets.forecasting.history import Origin
+from mmt_assets.forecasting.inputs import Floats, ForecastInputs, ForecastOptions, ForecastResult
 from mmt_assets.forecasting.model import forecast
 
 AS_OF = date(2024, 6, 30)
 OPTIONS = ForecastOptions(origins=6)
+ODD_CAPACITY = 4321.0
 NO_DEMAND = pd.DataFrame(columns=["artist", "country", "city", "fans_count"])
 
 
@@ -196,6 +201,54 @@ def test_twelve_thousand_sparse_events_are_forecast_within_their_bounds() -> Non
     few = forecast(both, AS_OF, options=ForecastOptions(origins=3), concert_ids=["s0", "s1", "s11999"])
     same = result.outlook.set_index("concert_id").loc[few.outlook["concert_id"]].reset_index()
     pd.testing.assert_frame_equal(same, few.outlook, check_dtype=False)
+
+
+def break_models(monkeypatch: pytest.MonkeyPatch, concert_id: str, *, prior_too: bool = False) -> None:
+    """Make every forecast that holds this concert fail: no input is known that does."""
+    learned_paths, forecast_concert = components.learned_paths, outlook.forecast_concert
+
+    def broken(knowledge: components.Knowledge, origin: Origin, *more: Floats) -> dict[str, Floats]:
+        if concert_id in origin.history.concerts.ids:
+            raise FloatingPointError("a number that nobody thought of")
+        return learned_paths(knowledge, origin, *more)
+
+    def unpublished(*values: Floats, capacity: float, **more: Any) -> outlook.ConcertForecast:
+        if capacity == ODD_CAPACITY:
+            raise ZeroDivisionError("nor of this one")
+        return forecast_concert(*values, capacity=capacity, **more)
+
+    monkeypatch.setattr(components, "learned_paths", broken)
+    if prior_too:
+        monkeypatch.setattr(outlook, "forecast_concert", unpublished)
+
+
+@pytest.mark.parametrize("prior_too", [False, True])
+def test_one_concert_that_breaks_every_model_takes_no_other_with_it(
+    monkeypatch: pytest.MonkeyPatch, *, prior_too: bool
+) -> None:
+    base = world(6)
+    odd = concert("odd", -10, 20, capacity=ODD_CAPACITY)
+    both = replace(base, concerts=pd.concat([base.concerts, pd.DataFrame([odd])], ignore_index=True))
+    whole = forecast(both, AS_OF, options=OPTIONS)
+    break_models(monkeypatch, "odd", prior_too=prior_too)
+    result = forecast(both, AS_OF, options=OPTIONS)
+
+    def others(of: ForecastResult) -> pd.DataFrame:
+        return of.outlook[of.outlook["concert_id"] != "odd"].reset_index(drop=True)
+
+    pd.testing.assert_frame_equal(others(result), others(whole), rtol=1e-6)
+    assert len(others(result)) == len(whole.outlook) - 1
+    check_bounds(result)
+    if prior_too:
+        assert list(result.failures) == ["odd"]
+        assert (
+            "FloatingPointError: a number that nobody thought of; then with the prior alone ZeroDivisionError"
+            in (result.failures["odd"])
+        )
+        return
+    said = result.outlook.loc[result.outlook["concert_id"] == "odd", ["method", "method_reason"]].to_numpy().tolist()
+    assert said == [["pooled_prior", "every other model failed: FloatingPointError: a number that nobody thought of"]]
+    assert result.failures == {}
 
 
 def test_a_show_on_the_as_of_date_ends_with_what_is_sold() -> None:

@@ -3,7 +3,7 @@
 import multiprocessing
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import Literal
 
 import numpy as np
@@ -15,12 +15,12 @@ from mmt_assets.forecasting.comparables import Pace, finished_part, pace
 from mmt_assets.forecasting.history import WINDOW_DAYS, History, Origin, at_origin, build_history
 from mmt_assets.forecasting.inputs import NO_DAY, Concerts, Floats, ForecastOptions, Ints, Sales, dates
 from mmt_assets.forecasting.intervals import ErrorPool
-from mmt_assets.forecasting.replay import Paths, model_paths
+from mmt_assets.forecasting.replay import Paths, model_paths, prior_alone
 
 Method = Literal["blend", "average", "pooled_prior", "own_sales", "complete", "cancelled"]
 """What made a concert's row: "blend": the models, weighted by their errors on past forecasts; "average": the models
-with equal weights, because nothing could be replayed; "pooled_prior": the pooled curve at the prior's level, because a
-model failed for this concert; "own_sales": own sales so far on a flat curve, because no concert has finished;
+with equal weights, because nothing could be replayed; "pooled_prior": the pooled curve at the prior's level, because
+models failed for this concert; "own_sales": own sales so far on a flat curve, because no concert has finished;
 "complete": the show is on the as-of date, what is sold is final; "cancelled": every ticket goes back."""
 
 CONCERTS_PER_CHUNK = 100
@@ -86,11 +86,17 @@ class Task:
 
 @dataclass(frozen=True)
 class Published:
-    """Rows of a chunk; `ticket_sales` has rows of `Task.concerts` as `concert`, `outlook` the `OUTLOOK_COLUMNS`."""
+    """Rows of a chunk; `ticket_sales` has rows of `Task.concerts` as `concert`, `outlook` the `OUTLOOK_COLUMNS`.
+
+    Attributes:
+        ticket_sales, outlook, final_quantiles: The rows.
+        failures: Concerts without any row, and why: not even the prior could be published.
+    """
 
     ticket_sales: pd.DataFrame
     outlook: pd.DataFrame
     final_quantiles: pd.DataFrame
+    failures: dict[str, str] = field(default_factory=dict)
 
 
 Spread = Callable[[Task, Sequence[Ints]], Iterable[Published]]
@@ -172,12 +178,42 @@ def forecast_part(part: Task, rows: Ints) -> Published:
 
 
 def forecast_chunk(task: Task, chunk: Ints) -> Published:
-    """Forecast the concerts at these rows."""
+    """Forecast the concerts at these rows; one that makes all fail is told apart and gets the prior alone."""
+    try:
+        return _forecast_together(task, chunk)
+    except Exception as error:  # noqa: BLE001 -- whatever one concert does, the others must have their forecast
+        said = f"{type(error).__name__}: {error}"
+    if len(chunk) > 1:
+        return joined([forecast_chunk(task, part) for part in np.array_split(chunk, 2)])
+    try:
+        return _forecast_together(task, chunk, failure=said)
+    except Exception as error:  # noqa: BLE001 -- as above
+        why = f"{said}; then with the prior alone {type(error).__name__}: {error}"
+        return replace(nothing_published(), failures={str(task.concerts.ids[chunk[0]]): why})
+
+
+def joined(parts: Sequence[Published]) -> Published:
+    """Return the rows of all parts, of none as empty frames."""
+    # An empty frame would turn the others' columns into objects.
+    filled = [part for part in parts if len(part.outlook)] or [nothing_published()]
+    return Published(
+        pd.concat([part.ticket_sales for part in filled], ignore_index=True),
+        pd.concat([part.outlook for part in filled], ignore_index=True),
+        pd.concat([part.final_quantiles for part in filled], ignore_index=True),
+        {concert: why for part in parts for concert, why in part.failures.items()},
+    )
+
+
+def _forecast_together(task: Task, chunk: Ints, failure: str | None = None) -> Published:
+    """Forecast by all models; by the prior alone where a failure is given."""
     learned, options = task.learned, task.options
     history = build_history(task.concerts, task.sales, chunk, WINDOW_DAYS)
     origin = at_origin(history, task.day, learned.knowledge.typical_sale_days)
     horizon = max(int(origin.days_to_show.max()), 1)
-    paths = model_paths(learned.knowledge, origin, horizon, options.engine, options.processes)
+    if failure is None:
+        paths = model_paths(learned.knowledge, origin, horizon, options.engine, options.processes)
+    else:
+        paths = prior_alone(learned.knowledge, origin, horizon, options.engine, failure)
     mixed = _combine(learned, origin, paths)
     compared = pace(
         origin,
@@ -230,9 +266,10 @@ def _combine(learned: Learned, origin: Origin, paths: Paths) -> _Mixed:
     reasons = [f"{_heaviest(names, weights[i])}; {learned.reason}" for i in range(count)]
     for i in np.flatnonzero(~finite.all(axis=1)):
         weights[i] = [float(name == "prior") for name in names]
-        failed = ", ".join(name for name, fine in zip(names, finite[i], strict=True) if not fine)
+        failed = [name for name, fine in zip(names, finite[i], strict=True) if not fine]
+        said = "every other model" if len(failed) == len(names) - 1 else ", ".join(failed)
         methods[i] = "pooled_prior"
-        reasons[i] = f"{failed} failed: {paths.failures.get(int(i), 'no finite forecast')}"
+        reasons[i] = f"{said} failed: {paths.failures.get(int(i), 'no finite forecast')}"
     totals = stacked.sum(axis=2).T
     finals = np.column_stack([refunds.net_path(origin.net, path, paths.kept)[:, 0] for path in stacked])
     path = np.einsum("mnh,nm->nh", stacked, weights)

@@ -81,12 +81,18 @@ class ForecastOptions:
 
 @dataclass(frozen=True)
 class ForecastResult:
-    """The frames of one as-of date; columns are told in `model.forecast`."""
+    """The frames of one as-of date; columns are told in `model.forecast`.
+
+    Attributes:
+        ticket_sales, outlook, booking_curves, final_quantiles: The rows.
+        failures: Concerts that have no row because not even the prior could be published, and why.
+    """
 
     ticket_sales: pd.DataFrame
     outlook: pd.DataFrame
     booking_curves: pd.DataFrame
     final_quantiles: pd.DataFrame
+    failures: dict[str, str] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)

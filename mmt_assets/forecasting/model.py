@@ -9,7 +9,7 @@ import pandas as pd
 
 from mmt_assets.forecasting import components
 from mmt_assets.forecasting.blend import fit_blend
-from mmt_assets.forecasting.chunks import Learned, Spread, Task, compare_with, nothing_published, publish
+from mmt_assets.forecasting.chunks import Learned, Spread, Task, compare_with, joined, publish
 from mmt_assets.forecasting.comparables import finished_part
 from mmt_assets.forecasting.curves import choose_segmentation, curves_frame
 from mmt_assets.forecasting.history import History, at_origin, build_history
@@ -68,17 +68,11 @@ def forecast(
     pool = _pool(concerts, sales, day, options)
     learned = _learn(pool, day, options)
     task = Task(concerts, sales, day, learned, compare_with(learned, pool, day), options)
-    parts = publish(task, targets, progress, spread) or [nothing_published()]
-    table = pd.concat([part.outlook for part in parts], ignore_index=True)
-    table["sell_out_date"] = pd.to_datetime(table["sell_out_date"]).astype("datetime64[ns]")
-    paths = pd.concat([part.ticket_sales for part in parts], ignore_index=True)
+    made = joined(publish(task, targets, progress, spread))
+    table = made.outlook.assign(sell_out_date=pd.to_datetime(made.outlook["sell_out_date"]).astype("datetime64[ns]"))
+    paths = made.ticket_sales
     paths.insert(0, "concert_id", pd.Series(concerts.ids[paths.pop("concert").to_numpy(dtype=np.int64)], dtype=object))
-    return ForecastResult(
-        paths,
-        table,
-        curves_frame(learned.knowledge.curves),
-        pd.concat([part.final_quantiles for part in parts], ignore_index=True),
-    )
+    return ForecastResult(paths, table, curves_frame(learned.knowledge.curves), made.final_quantiles, made.failures)
 
 
 def _targets(concerts: Concerts, day: int, concert_ids: Sequence[str] | None) -> Ints:

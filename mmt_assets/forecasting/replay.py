@@ -25,6 +25,7 @@ MODELS = (
     "boosted_trees",
     "similar_concerts",
 )
+PROPHET = "prophet_pooled"
 MAX_ROWS_PER_ORIGIN = 150
 LESSONS = 4
 OFFSET = 2.0
@@ -93,8 +94,18 @@ def model_paths(
     }
     failures: dict[int, str] = {}
     if engine != "none":
-        named["prophet_pooled"], failures = prophet_path(origin, future, past, engine, processes=processes)
+        named[PROPHET], failures = prophet_path(origin, future, past, engine, processes=processes)
     return Paths(named, kept, failures)
+
+
+def prior_alone(knowledge: components.Knowledge, origin: Origin, horizon: int, engine: Engine, failure: str) -> Paths:
+    """Return the prior's path, and NaN for every other model, with the reason why they are not asked."""
+    future, _, _ = components.prior_path(knowledge, origin, horizon)
+    factor = refunds.own_rate_factor(knowledge.refunds, origin)
+    names = MODELS if engine == "none" else (*MODELS, PROPHET)
+    named = {name: future if name == "prior" else np.full_like(future, np.nan) for name in names}
+    kept = refunds.survival(knowledge.refunds, factor, origin.days_to_show, horizon)
+    return Paths(named, kept, dict.fromkeys(range(len(future)), failure))
 
 
 def replay(
@@ -125,7 +136,7 @@ def replay(
     moments.reverse()
     shrinkage = _choose_shrinkage(moments)
     moments = _with_lessons(moments, shrinkage, history)
-    names = MODELS if engine == "none" else (*MODELS, "prophet_pooled")
+    names = MODELS if engine == "none" else (*MODELS, PROPHET)
     parts = [_forecast_rows(*moment, engine) for moment in moments]
     joined = {name: np.concatenate([part[name] for part in parts]) for name in parts[0]}
     return Replay(names=names, shrinkage=shrinkage, **joined)

@@ -43,6 +43,7 @@ from mmt_assets.worker.link import UNLINKED, RunLink
 from mmt_assets.worker.tables import ForecastTables, build_tables
 
 _PROGRESS_SECONDS = 2.0
+_NAMED_FAILURES = 20
 _ACTIVE = ("announced", "on_sale")
 
 
@@ -79,6 +80,7 @@ def run_job(job: WorkerJob, pipes: PipesContext, link: RunLink | None = None) ->
                 progress=_progress(pipes, f"as of {day} ({number} of {len(inputs)})"),
                 spread=spread,
             )
+            _report_failures(job, pipes, day, result)
             demand, proposals = _of_fans(job, makes, known, day)
             tables.append(_with_provenance(job, known, day, result, demand, proposals))
     seconds.lap("fit")
@@ -118,6 +120,26 @@ def _of_fans(
     until = makes[pd.to_datetime(makes["demand_date"]) <= pd.Timestamp(as_of)]
     demand = forecast_demand(until, as_of)
     return demand, propose_concerts(known, until, demand, as_of, job.proposals)
+
+
+def _report_failures(job: WorkerJob, pipes: PipesContext, as_of: date, result: ForecastResult) -> None:
+    """Say which concerts models failed for: those of the prior alone, and those without any forecast.
+
+    Raises:
+        NotForecastableError: The one concert asked for has no forecast.
+    """
+    fallen = result.outlook[result.outlook["method"] == "pooled_prior"]
+    for row in fallen.head(_NAMED_FAILURES).itertuples():
+        pipes.log.warning(f"as of {as_of}: {row.concert_id} has the pooled prior's forecast: {row.method_reason}")
+    for concert, why in list(result.failures.items())[:_NAMED_FAILURES]:
+        pipes.log.error(f"as of {as_of}: {concert} has no forecast: {why}")
+    if len(fallen) or result.failures:
+        pipes.log.warning(
+            f"as of {as_of}: models failed for {len(fallen) + len(result.failures)} concerts, "
+            f"{len(result.failures)} of them have no forecast; all others are not touched by it"
+        )
+    if job.concert_id in result.failures:
+        raise NotForecastableError(f"concert {job.concert_id} as of {as_of}: {result.failures[job.concert_id]}")
 
 
 class NotForecastableError(Exception):
