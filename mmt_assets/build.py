@@ -16,7 +16,14 @@ from mmt_assets.assets.messages import message_assets
 from mmt_assets.assets.operations import vm_ledger_asset
 from mmt_assets.assets.raw import raw_assets
 from mmt_assets.jobs import concert_forecast_job, daily_forecast_job, outlook_board_job, vm_ledger_job
-from mmt_assets.resources import LocalProcess, PubSubResource, SourceResource, WarehouseResource
+from mmt_assets.resources import (
+    BigQueryDatasets,
+    DuckDBFile,
+    LocalProcess,
+    PubSubResource,
+    SourceResource,
+    WarehouseResource,
+)
 from mmt_assets.resources.compute_engine import ComputeEngineServer, ServerForDays
 from mmt_assets.retention import retention_job
 from mmt_assets.schedules import daily_forecast_schedule, retention_schedule, vm_ledger_schedule
@@ -32,16 +39,26 @@ from mmt_assets.sensors.vm_release import vm_release_sensor
 from mmt_assets.settings import Settings
 
 
+def build_warehouse(settings: Settings) -> WarehouseResource:
+    """The warehouse of the environment."""
+    if settings.env == "local":
+        return DuckDBFile(path=str(settings.warehouse_path), busy_timeout=settings.busy_timeout_seconds)
+    return BigQueryDatasets(
+        project=settings.project,
+        prefix=settings.dataset_prefix,
+        max_scan_gib=settings.max_scan_gib,
+        busy_timeout=settings.busy_timeout_seconds,
+        endpoint=settings.bigquery_endpoint,
+        storage_endpoint=settings.bigquery_storage_endpoint,
+    )
+
+
 def build_resources(settings: Settings) -> dict[str, Any]:
     """Resources of the environment; nothing is opened and nobody logs in."""
     beside = LocalProcess(timeout_seconds=settings.worker_timeout_seconds, heartbeat_seconds=settings.heartbeat_seconds)
     return {
-        "warehouse": WarehouseResource(
-            path=str(settings.warehouse_path),
-            busy_timeout=settings.busy_timeout_seconds,
-            engine="duckdb" if settings.env == "local" else "bigquery",
-        ),
-        "source": SourceResource(path=str(settings.source_path), is_sample=settings.source == "sample"),
+        "warehouse": build_warehouse(settings),
+        "source": SourceResource(path=settings.source_location, is_sample=settings.source == "sample"),
         "compute": beside
         if settings.env == "local"
         else ServerForDays(server=ComputeEngineServer.from_settings(settings), beside=beside),

@@ -58,7 +58,9 @@ class Settings(
     """
 
     env: Literal["local", "gcp"] = Field("local", description="local: this machine alone; gcp: Google Cloud")
-    source: str = Field("sample", min_length=1, description="'sample', or a directory of Parquet or CSV files")
+    source: str = Field(
+        "sample", min_length=1, description="'sample', a directory of Parquet or CSV files, or bigquery:PROJECT.DATASET"
+    )
     home: Path = Field(Path(".mmt"), description="Directory of the local warehouse, the sample world and exports")
     warehouse: Path | None = Field(None, description="DuckDB file; default <home>/warehouse.duckdb")
     exports: Path | None = Field(None, description="Directory of the Parquet exports; default <home>/exports")
@@ -148,6 +150,11 @@ class Settings(
     def dagster_address(self) -> str | None:
         """Address of Dagster's UI; None where it is not known."""
         return self.dagster_url or ("http://127.0.0.1:3000" if self.env == "local" else None)
+
+    @property
+    def source_location(self) -> str:
+        """Where the source is: `bigquery:project.dataset`, or the path of a directory."""
+        return self.source if self.source.startswith("bigquery:") else str(self.source_path)
 
     @property
     def source_path(self) -> Path:

@@ -23,7 +23,7 @@ from mmt_assets.gcp.pubsub import Message, PubSub, PubSubError
 from mmt_assets.gcp.pubsub_setup import DEAD_LETTERS, REQUESTS, set_up
 from mmt_assets.jobs import CONCERT_JOB, DAILY_JOB
 from mmt_assets.partitions import CONCERTS
-from mmt_assets.resources import WarehouseResource
+from mmt_assets.resources import DuckDBFile
 from mmt_assets.schedules import daily_forecast_schedule
 from mmt_assets.settings import Settings
 from mmt_assets.warehouse import DuckDBWarehouse
@@ -55,7 +55,7 @@ class Office:
         tick = Tick(
             instance=self.instance,
             settings=self.settings,
-            warehouse=WarehouseResource(path=str(self.settings.warehouse_path)),
+            warehouse=DuckDBFile(path=str(self.settings.warehouse_path)),
             pubsub=self.pubsub,
             hand=self.hand,
             cursor=self.cursor,

@@ -175,7 +175,7 @@ def test_forecasts_refuse_to_run_over_a_gap_in_the_history_and_name_it(new_pipel
 
 
 def test_a_run_that_is_older_than_what_is_stored_is_skipped_per_concert(loaded: Pipeline) -> None:
-    from mmt_assets.worker.job import WarehouseAddress, WorkerJob  # noqa: PLC0415 - only this test goes around Dagster
+    from mmt_assets.worker.job import DuckDBAddress, WorkerJob  # noqa: PLC0415 - only this test goes around Dagster
     from mmt_assets.worker.work import run_job  # noqa: PLC0415
 
     newer = forecast_concert(loaded, "c13")
@@ -192,7 +192,7 @@ def test_a_run_that_is_older_than_what_is_stored_is_skipped_per_concert(loaded: 
         def report_asset_materialization(self, **_: Any) -> None: ...
 
     job = WorkerJob(
-        warehouse=WarehouseAddress(path=str(loaded.settings.warehouse_path), busy_timeout=10),
+        warehouse=DuckDBAddress(path=str(loaded.settings.warehouse_path), busy_timeout=10),
         timezone="Asia/Seoul",
         as_of_dates=(LAST,),
         live_date=LAST,

@@ -8,7 +8,7 @@ import pandas as pd
 import pytest
 
 from mmt_assets.partitions import CONCERTS
-from mmt_assets.resources import WarehouseResource
+from mmt_assets.resources import DuckDBFile
 from mmt_assets.sensors.concert_partitions import (
     PartitionChanges,
     concert_partition_sensor,
@@ -66,7 +66,7 @@ def test_an_unfinished_run_keeps_its_partition(status: str) -> None:
 
 
 def evaluate(pipeline: "Pipeline", *, path: str | None = None) -> dg.SensorResult | dg.SkipReason:
-    warehouse = WarehouseResource(path=path or str(pipeline.settings.warehouse_path))
+    warehouse = DuckDBFile(path=path or str(pipeline.settings.warehouse_path))
     context = dg.build_sensor_context(instance=pipeline.instance, resources={"warehouse": warehouse})
     outcome = concert_partition_sensor(pipeline.settings)(context)
     assert isinstance(outcome, dg.SensorResult | dg.SkipReason)

@@ -13,7 +13,7 @@ import psutil
 import pytest
 
 from mmt_assets.resources import LocalProcess
-from mmt_assets.worker.job import WarehouseAddress, WorkerJob
+from mmt_assets.worker.job import DuckDBAddress, WorkerJob
 from mmt_assets.worker.link import RunLink, RunNotCurrentError
 
 
@@ -26,7 +26,7 @@ def wait_until(condition: Callable[[], bool], seconds: float, what: str) -> None
 
 def make_job(warehouse: Path, busy_timeout: float) -> WorkerJob:
     return WorkerJob(
-        warehouse=WarehouseAddress(path=str(warehouse), busy_timeout=busy_timeout),
+        warehouse=DuckDBAddress(path=str(warehouse), busy_timeout=busy_timeout),
         timezone="UTC",
         as_of_dates=(date(2026, 1, 1),),
         run_id="run",

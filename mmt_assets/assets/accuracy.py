@@ -27,8 +27,7 @@ from mmt_assets.forecasting.accuracy import (
 from mmt_assets.provenance import lock_hash, source_commit
 from mmt_assets.resources import WarehouseResource
 from mmt_assets.settings import Settings
-from mmt_assets.warehouse import ReplaceSlice, Slice, Statement
-from mmt_assets.warehouse.duckdb import DuckDBSession
+from mmt_assets.warehouse import ReplaceSlice, Session, Slice, Statement
 
 BEATS_PICKUP = "beats_additive_pickup"
 COVERAGE_HOLDS = "coverage_holds"
@@ -70,7 +69,7 @@ def accuracy_asset(settings: Settings) -> dg.AssetsDefinition:
         if until is None:
             raise dg.Failure("no day of features/concert_sales is complete: materialise the daily job first")
         fence = run_fence(context)
-        with warehouse.open() as session:
+        with warehouse.open(context) as session:
             said = _forecasts_with_outcome(session, until, settings)
             rows = scoreboard(said).assign(
                 scored_until_date=pd.Timestamp(until),
@@ -91,7 +90,7 @@ def accuracy_asset(settings: Settings) -> dg.AssetsDefinition:
     return accuracy
 
 
-def _forecasts_with_outcome(session: DuckDBSession, until: date, settings: Settings) -> pd.DataFrame:
+def _forecasts_with_outcome(session: Session, until: date, settings: Settings) -> pd.DataFrame:
     """Forecasts of completed concerts with what happened, and what additive pick-up would have said."""
     for contract in (CONCERT_OUTLOOK, PUBLISHED_OUTLOOK):
         # One may never have been written, and an older version's lack new columns.

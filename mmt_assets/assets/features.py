@@ -64,7 +64,7 @@ def _replace_days(
 ) -> AssetResults:
     """Make the days of a feature table from its SQL file, and check them."""
     rows = Statement.from_file(f"features/{contract.name}.sql", first_day=days.reload_from, last_day=days.last)
-    with warehouse.open() as session:
+    with warehouse.open(context) as session:
         [result] = session.write([ReplaceSlice(contract, days.slice, rows, days.fenced)], fence=run_fence(context))
         yield dg.MaterializeResult(
             asset_key=asset_key(contract),

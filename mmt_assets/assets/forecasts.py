@@ -35,8 +35,9 @@ from mmt_assets.partitions import CONCERTS as CONCERT_PARTITIONS
 from mmt_assets.partitions import day_partitions, is_concert_partition_key, whole_history
 from mmt_assets.provenance import lock_hash, source_commit
 from mmt_assets.resources import ComputeResource, WarehouseResource
+from mmt_assets.resources.warehouse import record_usage
 from mmt_assets.settings import Settings
-from mmt_assets.warehouse import Slice
+from mmt_assets.warehouse import Slice, Usage
 from mmt_assets.worker.job import WorkerJob
 
 _FEATURES = [asset_key(CONCERT_SALES), asset_key(CITY_DEMAND)]
@@ -88,9 +89,10 @@ def _day_forecasts(settings: Settings) -> dg.AssetsDefinition:
         outcome = compute.run(context, job)
         yield from outcome.results
         report = outcome.messages[-1]
+        record_usage(context, Usage(**report["usage"]))
         context.log.info(f"concert_forecast: {len(report['refreshed'])} refreshed, {len(report['skipped'])} newer")
         _log_refreshed_concerts(context, settings, report, days)
-        with warehouse.open() as session:
+        with warehouse.open(context) as session:
             for contract in _DAY_TABLES:
                 yield from run_contract_checks(session, contract, Slice(first=days.first, last=days.last))
 
@@ -195,7 +197,8 @@ def _concert_forecast(settings: Settings) -> dg.AssetsDefinition:
         live_date = as_of if is_latest else None
         job = _job(context, settings, warehouse, as_of_dates=(as_of,), live_date=live_date, concert_id=concert_id)
         outcome = compute.run(context, job)
-        with warehouse.open(read_only=True) as session:
+        record_usage(context, Usage(**outcome.messages[-1]["usage"]))
+        with warehouse.open(context, read_only=True) as session:
             forecast, history = concert_rows(session, concert_id)
             checks = list(run_contract_checks(session, CONCERT_FORECAST, Slice(group=("concert_id", concert_id))))
         # Drawn when the warehouse is free again.

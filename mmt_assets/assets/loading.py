@@ -25,12 +25,20 @@ from mmt_assets.contracts import (
 from mmt_assets.contracts.raw import CONCERT_STATUSES, ORDER_STATUSES
 from mmt_assets.partitions import day_ranges, days_between
 from mmt_assets.settings import Settings
-from mmt_assets.warehouse import InsertMissing, ReplaceSlice, Slice, Statement, Write, WriteResult
-from mmt_assets.warehouse.duckdb import DuckDBSession
-from mmt_assets.warehouse.source import AttachedTable, SourceTable
+from mmt_assets.warehouse import (
+    AttachedTable,
+    InsertMissing,
+    ReplaceSlice,
+    Session,
+    Slice,
+    SourceTable,
+    Statement,
+    Write,
+    WriteResult,
+)
 
 
-def stage_concerts(session: DuckDBSession) -> None:
+def stage_concerts(session: Session) -> None:
     """Stage all source concerts, judged, as `staging.concerts`."""
     statement = Statement.from_file(
         "raw/parsed_concerts.sql", concert_statuses=CONCERT_STATUSES, timezones=timezone_names()
@@ -39,12 +47,12 @@ def stage_concerts(session: DuckDBSession) -> None:
     session.ensure(CONCERTS)
 
 
-def good_concerts(session: DuckDBSession) -> int:
+def good_concerts(session: Session) -> int:
     """How many staged concerts can be used."""
     return int(session.scalar(Statement("SELECT COUNTIF(problem IS NULL) AS good FROM staging.concerts")))
 
 
-def new_concert_writes(session: DuckDBSession, settings: Settings, loaded_day: date) -> list[Write]:
+def new_concert_writes(session: Session, settings: Settings, loaded_day: date) -> list[Write]:
     """New versions, and the concerts that cannot be used."""
     stored = session.scalar(Statement("SELECT COUNT(*) AS versions FROM raw.concerts"))
     versions = Statement.from_file(
@@ -60,7 +68,7 @@ def new_concert_writes(session: DuckDBSession, settings: Settings, loaded_day: d
     ]
 
 
-def stage_orders(session: DuckDBSession, settings: Settings, *, last_day: date) -> None:
+def stage_orders(session: Session, settings: Settings, *, last_day: date) -> None:
     """Stage all source orders up to `last_day`, judged, as `staging.orders`."""
     for contract in (CONCERTS, TICKET_ORDERS, TICKET_REFUNDS, UNDATED_REFUNDS):
         session.ensure(contract)
@@ -74,7 +82,7 @@ def stage_orders(session: DuckDBSession, settings: Settings, *, last_day: date) 
     session.stage("orders", statement)
 
 
-def stage_makes(session: DuckDBSession, settings: Settings, *, last_day: date) -> None:
+def stage_makes(session: Session, settings: Settings, *, last_day: date) -> None:
     """Stage all source makes up to `last_day`, judged, as `staging.makes`."""
     session.ensure(MAKES)
     inner_pad, outer_pad = hmac_pads(settings.hash_key())
@@ -88,7 +96,7 @@ def stage_makes(session: DuckDBSession, settings: Settings, *, last_day: date) -
     session.stage("makes", statement)
 
 
-def is_first_load(session: DuckDBSession, contract: TableContract) -> bool:
+def is_first_load(session: Session, contract: TableContract) -> bool:
     """Whether the table was never written before."""
     session.ensure(WRITE_FENCES)
     written = Statement(
@@ -97,7 +105,7 @@ def is_first_load(session: DuckDBSession, contract: TableContract) -> bool:
     return session.scalar(written) == 0
 
 
-def stage_undated_refunds(session: DuckDBSession, seen_date: date, *, first_load: bool) -> Write:
+def stage_undated_refunds(session: Session, seen_date: date, *, first_load: bool) -> Write:
     """Stage when each refund without a time was first seen; returns the write that records the new ones.
 
     Args:
@@ -114,10 +122,10 @@ def stage_undated_refunds(session: DuckDBSession, seen_date: date, *, first_load
 
 
 _STAGED_ROWS = {
-    CONCERTS.table: "SELECT COUNT(*) FROM staging.concerts",
-    TICKET_ORDERS.table: "SELECT COUNT(*) FROM staging.orders",
-    TICKET_REFUNDS.table: "SELECT COUNT(*) FROM staging.orders",
-    MAKES.table: "SELECT COUNT(*) FROM staging.makes",
+    CONCERTS.table: "SELECT COUNT(*) AS all_rows FROM staging.concerts",
+    TICKET_ORDERS.table: "SELECT COUNT(*) AS all_rows FROM staging.orders",
+    TICKET_REFUNDS.table: "SELECT COUNT(*) AS all_rows FROM staging.orders",
+    MAKES.table: "SELECT COUNT(*) AS all_rows FROM staging.makes",
 }
 
 
@@ -153,7 +161,7 @@ class RawLoad:
         cls,
         context: dg.AssetExecutionContext,
         settings: Settings,
-        session: DuckDBSession,
+        session: Session,
         days: DayRange,
         contract: TableContract,
         source_table: SourceTable,
@@ -193,7 +201,7 @@ class RawLoad:
         attached = session.attach(source_table)
         return cls(context, settings, contract, results, attached, days.slice, late, before_first_day)
 
-    def rejections(self, session: DuckDBSession) -> Rejections:
+    def rejections(self, session: Session) -> Rejections:
         """Rejected rows of the slice, and those without a day."""
         part = Slice(self.part.first, self.part.last, undated=True, group=("source_table", self.contract.name))
         inside = part.condition(REJECTED_ROWS)
@@ -211,7 +219,7 @@ class RawLoad:
         )
 
 
-def load_results(session: DuckDBSession, load: RawLoad) -> Iterator[dg.MaterializeResult | dg.AssetCheckResult]:
+def load_results(session: Session, load: RawLoad) -> Iterator[dg.MaterializeResult | dg.AssetCheckResult]:
     """Metadata and checks of a load."""
     table = load.results[0]
     rejections = load.rejections(session)
@@ -256,7 +264,7 @@ def load_results(session: DuckDBSession, load: RawLoad) -> Iterator[dg.Materiali
     yield from run_contract_checks(session, load.contract, load.part)
 
 
-def undated_refunds_result(session: DuckDBSession, days: DayRange) -> dg.AssetCheckResult:
+def undated_refunds_result(session: Session, days: DayRange) -> dg.AssetCheckResult:
     """How many refunds of the slice have no time of their own."""
     undated = session.scalar(
         Statement(

@@ -52,7 +52,7 @@ def vm_ledger_asset(settings: Settings) -> dg.AssetsDefinition:
         unknown = _note_unknown(context.instance, settings, noted, listed)
         note_gone(context.instance, client, noted.values(), listed, "ledger")
         sessions = noted_sessions(context.instance, since)
-        with warehouse.open() as session:
+        with warehouse.open(context) as session:
             rows = _rows(sessions.values(), now)
             session.write([ReplaceNewer(VM_LEDGER, rows, "session_id", ("recorded_at",))], fence=run_fence(context))
             checks = list(run_contract_checks(session, VM_LEDGER, Slice()))

@@ -101,7 +101,7 @@ def _concerts(settings: Settings) -> dg.AssetsDefinition:
     ) -> AssetResults:
         end_if_made_already(context)
         loaded_day = settings.last_complete_day(datetime.now(UTC))
-        with warehouse.open(source=_location(source, settings)) as session:
+        with warehouse.open(context, source=_location(source, settings)) as session:
             stage_concerts(session)
             writes = new_concert_writes(session, settings, loaded_day)
             results = session.write(writes, fence=run_fence(context))
@@ -124,7 +124,7 @@ def _ticket_orders(settings: Settings) -> dg.AssetsDefinition:
         context: dg.AssetExecutionContext, warehouse: WarehouseResource, source: SourceResource
     ) -> AssetResults:
         days = requested_days(context, settings)
-        with warehouse.open(source=_location(source, settings)) as session:
+        with warehouse.open(context, source=_location(source, settings)) as session:
             stage_orders(session, settings, last_day=days.last)
             load = RawLoad.of_days(context, settings, session, days, TICKET_ORDERS, "ticket_orders", "orders")
             yield from load_results(session, load)
@@ -144,7 +144,7 @@ def _ticket_refunds(settings: Settings) -> dg.AssetsDefinition:
         context: dg.AssetExecutionContext, warehouse: WarehouseResource, source: SourceResource
     ) -> AssetResults:
         days = requested_days(context, settings)
-        with warehouse.open(source=_location(source, settings)) as session:
+        with warehouse.open(context, source=_location(source, settings)) as session:
             first_load = is_first_load(session, TICKET_REFUNDS)
             stage_orders(session, settings, last_day=_FAR_FUTURE if first_load else days.last)
             seen_date = settings.last_complete_day(datetime.now(UTC))
@@ -165,7 +165,7 @@ def _makes(settings: Settings) -> dg.AssetsDefinition:
     def makes(context: dg.AssetExecutionContext, warehouse: WarehouseResource, source: SourceResource) -> AssetResults:
         end_if_made_already(context)
         days = requested_days(context, settings)
-        with warehouse.open(source=_location(source, settings)) as session:
+        with warehouse.open(context, source=_location(source, settings)) as session:
             stage_makes(session, settings, last_day=days.last)
             load = RawLoad.of_days(context, settings, session, days, MAKES, "makes", "makes")
             yield from load_results(session, load)

@@ -4,6 +4,7 @@ import time
 from datetime import date
 
 from mmt_assets.assets.catalog import asset_key
+from mmt_assets.build import build_warehouse
 from mmt_assets.cli.instance import open_instance
 from mmt_assets.cli.runs import failure_reason, run_job
 from mmt_assets.cli.terminal import console
@@ -11,7 +12,7 @@ from mmt_assets.contracts import CONCERT_FORECAST
 from mmt_assets.jobs import CONCERT_JOB
 from mmt_assets.partitions import CONCERT_ID, CONCERTS, is_concert_partition_key
 from mmt_assets.settings import Settings
-from mmt_assets.warehouse import DuckDBWarehouse, Statement
+from mmt_assets.warehouse import Statement
 
 
 def forecast_concert(settings: Settings, concert_id: str, as_of: date | None, started: float) -> None:
@@ -49,9 +50,8 @@ def forecast_concert(settings: Settings, concert_id: str, as_of: date | None, st
 def _require_known(settings: Settings, concert_id: str) -> None:
     if not is_concert_partition_key(concert_id):
         raise ValueError(f"concert id {concert_id!r} cannot be a partition: expected {CONCERT_ID.pattern}")
-    warehouse = DuckDBWarehouse(settings.warehouse_path, settings.busy_timeout_seconds)
     known = Statement("SELECT concert_id FROM raw.concerts WHERE concert_id = @id LIMIT 1", {"id": concert_id})
-    with warehouse.open(read_only=True) as session:
+    with build_warehouse(settings).open(read_only=True) as session:
         if session.query(known).empty:
             raise ValueError(
                 f"concert {concert_id} is not in raw/concerts; see python -m mmt_assets query "

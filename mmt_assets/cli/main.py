@@ -80,8 +80,10 @@ def board(
 
 
 @app.command()
-def query(sql: Annotated[str, typer.Argument(help="One SQL query in DuckDB's dialect")]) -> None:
-    """Read the local warehouse: opens late, closes at once, so that no run is blocked."""
+def query(
+    sql: Annotated[str, typer.Argument(help="One SQL query: DuckDB's dialect, with MMT_ENV=gcp GoogleSQL")],
+) -> None:
+    """Read the warehouse: opens late, closes at once, so that no run is blocked."""
     settings = read_settings()
     from mmt_assets.cli.query import print_query  # noqa: PLC0415
 

@@ -4,9 +4,10 @@ import duckdb
 import pandas as pd
 from rich.table import Table
 
+from mmt_assets.build import build_warehouse
 from mmt_assets.cli.terminal import console
 from mmt_assets.settings import Settings
-from mmt_assets.warehouse import DuckDBWarehouse, WarehouseError
+from mmt_assets.warehouse import DuckDBWarehouse, Statement, WarehouseError
 
 _MOST_ROWS = 1000
 
@@ -17,15 +18,26 @@ def print_query(settings: Settings, sql: str) -> None:
     Raises:
         WarehouseError: The warehouse is missing or busy, or the query is wrong.
     """
-    warehouse = DuckDBWarehouse(settings.warehouse_path, settings.busy_timeout_seconds)
-    with warehouse.open(read_only=True) as session:
-        try:
-            frame = session.connection.execute(sql).df()
-        except duckdb.Error as error:
-            raise WarehouseError(str(error)) from error
+    frame = _in_duckdb(settings, sql) if settings.env == "local" else _in_bigquery(settings, sql)
     print_frame(frame.head(_MOST_ROWS))
     shown = f", the first {_MOST_ROWS} shown" if len(frame) > _MOST_ROWS else ""
     console.print(f"{len(frame)} rows{shown}", style="dim")
+
+
+def _in_duckdb(settings: Settings, sql: str) -> pd.DataFrame:
+    """Rows of a query in DuckDB's dialect, as an analyst's own tools take it."""
+    warehouse = DuckDBWarehouse(settings.warehouse_path, settings.busy_timeout_seconds)
+    with warehouse.open(read_only=True) as session:
+        try:
+            return session.connection.execute(sql).df()
+        except duckdb.Error as error:
+            raise WarehouseError(str(error)) from error
+
+
+def _in_bigquery(settings: Settings, sql: str) -> pd.DataFrame:
+    """Rows of a GoogleSQL query; `raw`, `features`, ... are the datasets of MMT_PROJECT with their prefix."""
+    with build_warehouse(settings).open(read_only=True) as session:
+        return session.query(Statement(sql))
 
 
 def print_frame(frame: pd.DataFrame, title: str | None = None) -> None:

@@ -9,10 +9,10 @@ from mmt_assets import sample
 
 
 class SourceResource(dg.ConfigurableResource):
-    """A directory of source files; the sample world's is brought up to date before it is read.
+    """A directory of source files or a BigQuery dataset; the sample world's is brought up to date before it is read.
 
     Attributes:
-        path: The directory.
+        path: The directory, or `bigquery:project.dataset`.
         is_sample: Whether the built-in sample world writes it.
     """
 
@@ -20,7 +20,7 @@ class SourceResource(dg.ConfigurableResource):
     is_sample: bool = False
 
     def location(self, *, first_day: date, last_day: date) -> str:
-        """Directory that holds the source up to the end of `last_day`."""
+        """Place that holds the source up to the end of `last_day`."""
         if self.is_sample:
             sample.write_source(Path(self.path), first_day=first_day, last_day=last_day)
         return self.path

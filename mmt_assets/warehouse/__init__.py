@@ -1,7 +1,11 @@
-"""Where tables live: DuckDB on one machine, behind one small protocol."""
+"""Where tables live: DuckDB on one machine, BigQuery in production, behind one small protocol.
+
+BigQuery is imported where it is used, from `mmt_assets.warehouse.bigquery`: Google's clients take long to import.
+"""
 
 from mmt_assets.warehouse.duckdb import DuckDBWarehouse
 from mmt_assets.warehouse.protocol import (
+    AttachedTable,
     ContractError,
     Fence,
     InsertMissing,
@@ -10,8 +14,10 @@ from mmt_assets.warehouse.protocol import (
     SchemaDriftError,
     Session,
     Slice,
+    SourceTable,
     StaleWriteError,
     Statement,
+    Usage,
     Warehouse,
     WarehouseBusyError,
     WarehouseError,
@@ -21,6 +27,7 @@ from mmt_assets.warehouse.protocol import (
 from mmt_assets.warehouse.source import SourceError
 
 __all__ = [
+    "AttachedTable",
     "ContractError",
     "DuckDBWarehouse",
     "Fence",
@@ -31,8 +38,10 @@ __all__ = [
     "Session",
     "Slice",
     "SourceError",
+    "SourceTable",
     "StaleWriteError",
     "Statement",
+    "Usage",
     "Warehouse",
     "WarehouseBusyError",
     "WarehouseError",

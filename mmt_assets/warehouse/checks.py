@@ -1,10 +1,13 @@
 """GoogleSQL that holds staged rows against a contract, for every engine alike."""
 
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+
+import pandas as pd
 
 from mmt_assets.contracts import Column, TableContract
 from mmt_assets.warehouse.compose import Fragment, column, columns, compose, join, parameter, table
-from mmt_assets.warehouse.protocol import Slice, Statement, Value
+from mmt_assets.warehouse.protocol import ContractError, ReplaceSlice, Slice, Statement, Value, Write
 
 
 @dataclass(frozen=True)
@@ -53,7 +56,13 @@ def count_violations(contract: TableContract, staged: str) -> Statement:
     found = violations(contract)
     if not found:
         return Statement("SELECT 0 AS violations")
-    counts = join(", ", (compose("COUNTIF({condition})", condition=v.condition) for v in found))
+    counts = join(
+        ", ",
+        (
+            compose("COUNTIF({condition}) AS {name}", condition=v.condition, name=column(f"violation_{i}"))
+            for i, v in enumerate(found)
+        ),
+    )
     parameters = {name: value for violation in found for name, value in violation.parameters.items()}
     return Statement(compose("SELECT {counts} FROM {staged}", counts=counts, staged=table(staged)), parameters)
 
@@ -101,3 +110,81 @@ def duplicate_keys(contract: TableContract, staged: str) -> Statement:
         staged=table(staged),
     )
     return Statement(sql)
+
+
+def check_columns(contract: TableContract, found: Sequence[str]) -> None:
+    """Refuse rows that have not exactly the contract's columns.
+
+    Raises:
+        ContractError: They have not; it says which are wrong.
+    """
+    missing = [name for name in contract.column_names if name not in found]
+    unknown = [name for name in dict.fromkeys(found) if name not in contract.columns_by_name]
+    repeated = sorted({name for name in found if found.count(name) > 1})
+    if missing or unknown or repeated:
+        wrong = {"lack": missing, "have unknown": unknown, "repeat": repeated}
+        told = "; ".join(f"{what} {', '.join(names)}" for what, names in wrong.items() if names)
+        raise ContractError(
+            f"{contract.table}: wrong columns: the rows {told}; expected {', '.join(contract.column_names)}; "
+            "nothing was written"
+        )
+
+
+def check_staged(query: Callable[[Statement], pd.DataFrame], write: Write, staged: str) -> None:
+    """Hold the staged rows of a write against their contract and their slice.
+
+    Args:
+        query: Runs a query.
+        write: What will be written.
+        staged: Table that the rows are staged in.
+
+    Raises:
+        ContractError: Rows break the contract or lie outside the slice.
+    """
+    contract = write.contract
+    counts = query(count_violations(contract, staged)).fillna(0).iloc[0]
+    for violation, count in zip(violations(contract), counts, strict=False):
+        if count:
+            rows = query(examples(contract, staged, violation)).to_dict("records")
+            raise ContractError(
+                f"{contract.table}: {int(count)} rows break the contract: {violation.column} must be "
+                f"{violation.expected}, e.g. {rows}; nothing was written"
+            )
+    if repeated := query(duplicate_keys(contract, staged)).to_dict("records"):
+        raise ContractError(
+            f"{contract.table}: key ({', '.join(contract.key)}) is not unique, e.g. {repeated}; nothing was written"
+        )
+    if isinstance(write, ReplaceSlice) and (write.slice.first or write.slice.group):
+        outside = int(query(_count_outside(contract, write.slice, staged))["outside"].iloc[0])
+        if outside:
+            raise ContractError(
+                f"{contract.table}: {outside} rows lie outside the slice ({write.slice.describe()}); "
+                "nothing was written"
+            )
+
+
+def _count_outside(contract: TableContract, part: Slice, staged: str) -> Statement:
+    inside = part.condition(contract)
+    sql = compose(
+        "SELECT COUNT(*) AS outside FROM {staged} WHERE ({inside}) IS NOT TRUE",
+        staged=table(staged),
+        inside=Fragment(inside.sql),
+    )
+    return Statement(sql, inside.parameters)
+
+
+def drift(contract: TableContract, stored: Mapping[str, str], expected: Mapping[str, str]) -> list[str]:
+    """What makes a stored table unfit for its contract; new nullable columns do not, they can be added.
+
+    Args:
+        contract: Contract.
+        stored: Type of each stored column, as the engine calls it.
+        expected: Type of each of the contract's columns, as the engine calls it.
+    """
+    found = [f"column {name} is not in the contract" for name in stored if name not in contract.columns_by_name]
+    for spec in contract.columns:
+        if spec.name not in stored and spec.required:
+            found.append(f"column {spec.name} is missing and may not be null")
+        elif spec.name in stored and stored[spec.name] != expected[spec.name]:
+            found.append(f"column {spec.name} is {stored[spec.name]}, expected {expected[spec.name]}")
+    return found

@@ -1,14 +1,18 @@
 """From GoogleSQL to DuckDB, and from contracts to table definitions."""
 
 import re
+from collections.abc import Iterable
 from dataclasses import dataclass
 from functools import lru_cache
+from typing import cast, get_args
 
 import sqlglot
 from sqlglot import exp
+from sqlglot.errors import SqlglotError
 
 from mmt_assets.contracts import Column, ColumnType, TableContract
 from mmt_assets.warehouse.compose import Fragment, column, compose, join, table
+from mmt_assets.warehouse.protocol import SourceTable, Statement, Value, WarehouseError
 
 _TYPES: dict[ColumnType, Fragment] = {
     "STRING": compose("VARCHAR"),
@@ -54,32 +58,68 @@ class Transpiled:
     sources: frozenset[str]
 
 
+def parse_statement(sql: str) -> exp.Expr:
+    """The tree of one GoogleSQL statement.
+
+    Raises:
+        WarehouseError: The text holds no statement, several, or one that is not valid.
+    """
+    complaint = "not one valid GoogleSQL statement"
+    try:
+        statements = [statement for statement in sqlglot.parse(sql, read="bigquery") if statement]
+    except SqlglotError as error:
+        raise WarehouseError(f"{complaint}: {error}\n{sql}") from error
+    if len(statements) != 1:
+        raise WarehouseError(f"{complaint}: expected one SQL statement, found {len(statements)}\n{sql}")
+    return statements[0]
+
+
+def bound_values(statement: Statement, names: Iterable[str]) -> dict[str, Value]:
+    """Values of the parameters that a statement's text names; others are left out, as engines refuse them.
+
+    Raises:
+        WarehouseError: A value is missing.
+    """
+    if absent := set(names) - statement.parameters.keys():
+        raise WarehouseError(f"no value for @{', @'.join(sorted(absent))} of the statement\n{statement.sql}")
+    return {name: statement.parameters[name] for name in names}
+
+
+def source_tables(names: Iterable[str]) -> list[SourceTable]:
+    """Names of source tables, in order.
+
+    Raises:
+        WarehouseError: There is no such source table.
+    """
+    known = get_args(SourceTable)
+    for name in sorted(names):
+        if name not in known:
+            raise WarehouseError(f"source.{name} does not exist; there are {', '.join(known)}")
+    return cast("list[SourceTable]", sorted(names))
+
+
 @lru_cache(maxsize=1024)
 def to_duckdb(sql: str) -> Transpiled:
     """Transpile one GoogleSQL statement; `source.x` and `staging.x` become temporary tables of the session.
 
     Raises:
-        ValueError: The text holds no statement, or several.
-        sqlglot.errors.SqlglotError: The text is not valid GoogleSQL.
+        WarehouseError: The text is not one valid statement.
     """
-    statements = [statement for statement in sqlglot.parse(sql, read="bigquery") if statement]
-    if len(statements) != 1:
-        raise ValueError(f"expected one SQL statement, found {len(statements)}")
-    tree = statements[0]
+    tree = parse_statement(sql)
     sources = set[str]()
     for node in tree.find_all(exp.Table):
         if node.db in _SESSION_SCHEMAS:
             if node.db == "source":
                 sources.add(node.name)
-            if not node.alias:
+            if not node.alias and isinstance(node.parent, exp.From | exp.Join):
                 # `FROM source.makes` may be followed by `makes.artist`.
                 node.set("alias", exp.TableAlias(this=exp.to_identifier(node.name)))
             node.set("this", exp.to_identifier(f"{node.db}_{node.name}"))
             node.set("db", None)
-    for cast in list(tree.find_all(exp.Cast)):
-        if cast.is_type(exp.DataType.Type.VARBINARY, exp.DataType.Type.BINARY):
+    for node in list(tree.find_all(exp.Cast)):
+        if node.is_type(exp.DataType.Type.VARBINARY, exp.DataType.Type.BINARY):
             # GoogleSQL casts text to its UTF-8 bytes; DuckDB's own cast reads escapes and refuses other scripts.
-            cast.replace(exp.Encode(this=cast.this.copy(), charset=exp.Literal.string("utf-8")))
+            node.replace(exp.Encode(this=node.this.copy(), charset=exp.Literal.string("utf-8")))
     names = frozenset(str(parameter.name) for parameter in tree.find_all(exp.Parameter))
     return Transpiled(tree.sql(dialect="duckdb"), names, frozenset(sources))
 

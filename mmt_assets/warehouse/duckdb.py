@@ -5,33 +5,44 @@ session opens late and closes fast, and opening waits for its turn up to a deadl
 """
 
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, cast, get_args
+from typing import Any
 
 import duckdb
 import pandas as pd
 import psutil
 import pyarrow as pa
-from sqlglot.errors import SqlglotError
 from tenacity import RetryError, Retrying, retry_if_exception, stop_after_delay, wait_random_exponential
 
 from mmt_assets.contracts import WRITE_FENCES, TableContract
+from mmt_assets.warehouse.checks import check_staged, drift
 from mmt_assets.warehouse.compose import compose, table
-from mmt_assets.warehouse.dialect import create_table, duckdb_column, duckdb_type, to_duckdb
-from mmt_assets.warehouse.duckdb_writes import write_one
+from mmt_assets.warehouse.dialect import (
+    bound_values,
+    create_table,
+    duckdb_column,
+    duckdb_type,
+    source_tables,
+    to_duckdb,
+)
+from mmt_assets.warehouse.duckdb_writes import stage_rows, write_staged
+from mmt_assets.warehouse.plans import staged_name
 from mmt_assets.warehouse.protocol import (
+    AttachedTable,
     Fence,
     SchemaDriftError,
+    SourceTable,
     Statement,
+    Usage,
     WarehouseBusyError,
     WarehouseError,
     Write,
     WriteResult,
 )
-from mmt_assets.warehouse.source import AttachedTable, SourceTable, attach
+from mmt_assets.warehouse.source import attach
 
 _HOLDER = re.compile(r"PID (\d+)")
 _DIFFERENT_CONFIGURATION = "different configuration"
@@ -88,13 +99,18 @@ class DuckDBWarehouse:
             raise WarehouseError(f"{self.path} cannot be opened: {error}") from error
 
     @contextmanager
-    def open(self, *, source: str | None = None, read_only: bool = False) -> Iterator["DuckDBSession"]:
+    def open(
+        self, *, source: str | None = None, read_only: bool = False, labels: Mapping[str, str] | None = None
+    ) -> Iterator["DuckDBSession"]:
         """Open the file; `source` is a directory whose tables are attached when they are first named.
+
+        Nothing here costs money, so `labels` are not kept.
 
         Raises:
             WarehouseBusyError: Another process held the file until the deadline.
             WarehouseError: The file cannot be opened, or does not exist yet and is to be read only.
         """
+        del labels
         if read_only and not self.path.exists():
             raise WarehouseError(f"{self.path} does not exist yet: materialise something first (make demo)")
         connection = self._connect(read_only=read_only)
@@ -107,6 +123,14 @@ class DuckDBWarehouse:
             connection.close()
 
 
+@contextmanager
+def in_memory() -> Iterator["DuckDBSession"]:
+    """A session without a file: brings frames into shape for an engine that is far away."""
+    with duckdb.connect(":memory:") as connection:
+        connection.execute("SET TimeZone = 'UTC'")
+        yield DuckDBSession(connection, None)
+
+
 class DuckDBSession:
     """An open DuckDB file, see `mmt_assets.warehouse.protocol.Session`."""
 
@@ -115,6 +139,7 @@ class DuckDBSession:
         self._source = source
         self._attached: dict[str, AttachedTable] = {}
         self._ensured: set[str] = set()
+        self.usage = Usage()
 
     def prepare(self, statement: Statement) -> tuple[str, dict[str, Any]]:
         """DuckDB's text of a statement and the values to bind; the source tables that it reads are attached.
@@ -122,17 +147,10 @@ class DuckDBSession:
         Raises:
             WarehouseError: The text is not one statement, names no such source table or lacks a value.
         """
-        try:
-            transpiled = to_duckdb(statement.sql)
-        except (SqlglotError, ValueError) as error:
-            raise WarehouseError(f"not one valid GoogleSQL statement: {error}\n{statement.sql}") from error
-        if absent := transpiled.parameters - statement.parameters.keys():
-            raise WarehouseError(f"no value for @{', @'.join(sorted(absent))} of the statement\n{statement.sql}")
-        for name in sorted(transpiled.sources):
-            if name not in get_args(SourceTable):
-                raise WarehouseError(f"source.{name} does not exist; there are {', '.join(get_args(SourceTable))}")
-            self.attach(cast("SourceTable", name))
-        bound = {name: statement.parameters[name] for name in transpiled.parameters}
+        transpiled = to_duckdb(statement.sql)
+        for name in source_tables(transpiled.sources):
+            self.attach(name)
+        bound = bound_values(statement, transpiled.parameters)
         return transpiled.sql, {k: list(v) if isinstance(v, tuple) else v for k, v in bound.items()}
 
     def execute(self, statement: Statement, prefix: str = "") -> duckdb.DuckDBPyConnection:
@@ -201,15 +219,9 @@ class DuckDBSession:
         self.connection.execute(create_table(contract))
         described = self.connection.execute(compose("DESCRIBE {name}", name=name)).fetchall()
         stored = {row[0]: row[1].replace(" ", "") for row in described}
-        drift = [f"column {column} is not in the contract" for column in stored if column not in contract.column_names]
-        for column in contract.columns:
-            expected = duckdb_type(column)
-            if column.name not in stored and column.required:
-                drift.append(f"column {column.name} is missing and may not be null")
-            elif column.name in stored and stored[column.name] != expected.replace(" ", ""):
-                drift.append(f"column {column.name} is {stored[column.name]}, expected {expected}")
-        if drift:
-            raise SchemaDriftError(f"{contract.table} differs from its contract: {'; '.join(drift)}. Migrate it.")
+        expected = {spec.name: duckdb_type(spec).replace(" ", "") for spec in contract.columns}
+        if wrong := drift(contract, stored, expected):
+            raise SchemaDriftError(f"{contract.table} differs from its contract: {'; '.join(wrong)}. Migrate it.")
         for column in contract.columns:
             if column.name not in stored:
                 definition = compose("{name} {type}", name=duckdb_column(column.name), type=duckdb_type(column))
@@ -228,8 +240,14 @@ class DuckDBSession:
             self.ensure(WRITE_FENCES)
             self.connection.execute("BEGIN TRANSACTION")
             try:
-                results = [write_one(self, write, fence) for write in writes]
+                for position, write in enumerate(writes):
+                    stage_rows(self, write.contract, write.rows, staged_name(position))
+                    check_staged(self.query, write, f"staging.{staged_name(position)}")
+                results = [write_staged(self, write, position, fence) for position, write in enumerate(writes)]
                 self.connection.execute("COMMIT")
+                for position in range(len(writes)):
+                    staged = table(f"staging_{staged_name(position)}")
+                    self.connection.execute(compose("DROP TABLE {staged}", staged=staged))
             except BaseException:
                 # An interrupt must not leave the transaction open for whatever uses the session next. DuckDB has
                 # rolled back by itself when the commit or a conflict failed; the error in flight says why.

@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 from datetime import date, datetime
 from functools import cache
 from importlib.resources import files
-from typing import Protocol
+from typing import Any, Literal, Protocol
 
 import pandas as pd
 import pyarrow as pa
@@ -14,6 +14,7 @@ import pyarrow as pa
 from mmt_assets.contracts import TableContract
 from mmt_assets.warehouse.compose import column, compose, join
 
+SourceTable = Literal["concerts", "ticket_orders", "makes"]
 Value = str | int | float | bool | bytes | date | datetime | Sequence[str] | None
 
 
@@ -50,15 +51,17 @@ class Statement:
         sql: One GoogleSQL query. Tables are `schema.name`; `source.name` is the attached source and
             `staging.name` what `Session.stage` made.
         parameters: Value per parameter name.
+        name: File that the text is from, for messages.
     """
 
     sql: str
     parameters: Mapping[str, Value] = field(default_factory=dict)
+    name: str = ""
 
     @classmethod
     def from_file(cls, name: str, **parameters: Value) -> "Statement":
         """Read `mmt_assets/sql/<name>` and bind `parameters` to it."""
-        return cls(_read_sql(name), parameters)
+        return cls(_read_sql(name), parameters, name)
 
 
 @dataclass(frozen=True)
@@ -204,8 +207,72 @@ class WriteResult:
     skipped: tuple[str, ...] = ()
 
 
+@dataclass(frozen=True)
+class AttachedTable:
+    """What was found for one source table.
+
+    Attributes:
+        files: Files or tables that it is read from.
+        ignored_columns: Their columns that are not read.
+    """
+
+    files: tuple[str, ...]
+    ignored_columns: tuple[str, ...]
+
+
+@dataclass
+class Usage:
+    """What a session has cost so far, where the engine counts it.
+
+    Attributes:
+        statements: Statements run.
+        bytes_estimated: Bytes that they were going to read, by the dry run before each.
+        bytes_billed: Bytes billed.
+        slot_seconds: Seconds of one slot's work.
+    """
+
+    statements: int = 0
+    bytes_estimated: int = 0
+    bytes_billed: int = 0
+    slot_seconds: float = 0.0
+
+    def __add__(self, other: "Usage") -> "Usage":
+        """What both cost together."""
+        return Usage(
+            self.statements + other.statements,
+            self.bytes_estimated + other.bytes_estimated,
+            self.bytes_billed + other.bytes_billed,
+            self.slot_seconds + other.slot_seconds,
+        )
+
+
 class Session(Protocol):
     """An open warehouse."""
+
+    @property
+    def usage(self) -> Usage:
+        """What the session has cost so far."""
+        ...
+
+    def attach(self, table: SourceTable) -> AttachedTable:
+        """Copy a source table into the session, once, and tell what was found.
+
+        Raises:
+            SourceError: It is missing, empty, unreadable or lacks a column.
+        """
+        ...
+
+    def ensure(self, contract: TableContract) -> None:
+        """Create the table, or add the contract's new nullable columns to it.
+
+        Raises:
+            SchemaDriftError: The table differs in any other way; it is left as it is.
+        """
+        ...
+
+    def scalar(self, statement: Statement) -> Any:
+        """The only value of a query."""
+        ...
 
     def query(self, statement: Statement) -> pd.DataFrame:
         """Run a query and return its rows."""
@@ -220,7 +287,7 @@ class Session(Protocol):
         ...
 
     def write(self, writes: Sequence[Write], *, fence: Fence) -> list[WriteResult]:
-        """Carry out all writes in one transaction, in order: a later statement sees what an earlier one wrote.
+        """Carry out all writes in one transaction, in order. All rows are read before the first of them is written.
 
         Tables that are missing are made first, outside the transaction: a refused write may leave an empty one.
 
@@ -235,8 +302,10 @@ class Session(Protocol):
 class Warehouse(Protocol):
     """A place for tables. Opening is late and short: DuckDB lets one process in at a time."""
 
-    def open(self, *, source: str | None = None, read_only: bool = False) -> AbstractContextManager[Session]:
-        """Open a session; `source` attaches a source location as `source.<table>`.
+    def open(
+        self, *, source: str | None = None, read_only: bool = False, labels: Mapping[str, str] | None = None
+    ) -> AbstractContextManager[Session]:
+        """Open a session; `source` attaches a source location as `source.<table>`, `labels` tell whose cost it is.
 
         Raises:
             WarehouseBusyError: Another process held it until the deadline.

@@ -3,15 +3,13 @@
 import re
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal
 
 import duckdb
 
 from mmt_assets.warehouse.compose import Fragment, compose, join, table
 from mmt_assets.warehouse.csv_header import CSVHeader, read_header
 from mmt_assets.warehouse.errors import SourceError
-
-SourceTable = Literal["concerts", "ticket_orders", "makes"]
+from mmt_assets.warehouse.protocol import AttachedTable, SourceTable
 
 _ROW_NUMBER = "file_row_number"
 
@@ -41,14 +39,6 @@ SHAPES: dict[SourceTable, SourceShape] = {
     "makes": SourceShape(("fan_id", "artist", "city", "country", "made_at"), optional_table=True),
 }
 _SUFFIXES = (".parquet", ".csv")
-
-
-@dataclass(frozen=True)
-class AttachedTable:
-    """What was found for one source table."""
-
-    files: tuple[Path, ...]
-    ignored_columns: tuple[str, ...]
 
 
 def find_files(directory: Path, table: SourceTable) -> tuple[Path, ...]:
@@ -213,4 +203,4 @@ def attach(connection: duckdb.DuckDBPyConnection, directory: Path, source: Sourc
     probe = compose("SELECT 1 FROM {copy} LIMIT 1", copy=copy)
     if not SHAPES[source].optional_table and not connection.execute(probe).fetchone():
         raise SourceError(f"{', '.join(map(str, paths))}: no rows; expected at least one row of {source}")
-    return AttachedTable(paths, tuple(sorted(ignored)))
+    return AttachedTable(tuple(map(str, paths)), tuple(sorted(ignored)))

@@ -2,26 +2,62 @@
 
 from datetime import date, datetime
 from pathlib import Path
-from typing import Literal
+from typing import Annotated, Literal
 
-from pydantic import BaseModel, ConfigDict
+from pydantic import BaseModel, ConfigDict, Field
 
 from mmt_assets.forecasting.proposals import ProposalOptions
-from mmt_assets.warehouse import DuckDBWarehouse, Fence
+from mmt_assets.warehouse import DuckDBWarehouse, Fence, Warehouse
 
 
-class WarehouseAddress(BaseModel):
-    """Where the warehouse is."""
+class DuckDBAddress(BaseModel):
+    """A DuckDB file on this machine."""
 
-    model_config = ConfigDict(frozen=True)
+    model_config = ConfigDict(frozen=True, extra="forbid")
 
     engine: Literal["duckdb"] = "duckdb"
     path: str
     busy_timeout: float
 
-    def connect(self) -> DuckDBWarehouse:
+    def connect(self) -> Warehouse:
         """The warehouse at this address."""
         return DuckDBWarehouse(Path(self.path), self.busy_timeout)
+
+
+class BigQueryAddress(BaseModel):
+    """Datasets in BigQuery, opened with the machine's default credentials.
+
+    Attributes:
+        project: Google Cloud project.
+        prefix: What the names of the datasets begin with.
+        max_scan_gib: Most GiB that one statement may read.
+        busy_timeout: Seconds for which a write that met another run's is tried again.
+        endpoint: Address of an emulator instead of BigQuery.
+        storage_endpoint: `host:port` of the emulator's Storage API.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    engine: Literal["bigquery"] = "bigquery"
+    project: str
+    prefix: str = ""
+    max_scan_gib: float = 100.0
+    busy_timeout: float = 120.0
+    endpoint: str | None = None
+    storage_endpoint: str | None = None
+
+    def connect(self) -> Warehouse:
+        """The warehouse at this address."""
+        # Google's clients take a second to import, which nobody should pay who works on one machine.
+        from mmt_assets.warehouse.bigquery import BigQueryWarehouse  # noqa: PLC0415
+
+        return BigQueryWarehouse(
+            self.project, self.prefix, self.max_scan_gib, self.busy_timeout, self.endpoint, self.storage_endpoint
+        )
+
+
+# Told apart by their engine: a worker on any machine opens the run's warehouse.
+WarehouseAddress = Annotated[DuckDBAddress | BigQueryAddress, Field(discriminator="engine")]
 
 
 class WorkerJob(BaseModel):
@@ -58,6 +94,11 @@ class WorkerJob(BaseModel):
     spark_master: str | None = None
     exports: str | None
     proposals: ProposalOptions = ProposalOptions()
+
+    @property
+    def labels(self) -> dict[str, str]:
+        """Whose cost the worker's statements are."""
+        return {"run": self.run_id, "asset": "concert_forecast" if self.concert_id else "day_forecasts"}
 
     @property
     def fence(self) -> Fence:

@@ -4,6 +4,7 @@ import os
 import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
+from dataclasses import asdict
 from datetime import UTC, date, datetime
 from pathlib import Path
 
@@ -35,6 +36,7 @@ from mmt_assets.warehouse import (
     Slice,
     StaleWriteError,
     Statement,
+    Usage,
     Write,
 )
 from mmt_assets.worker.exports import export_rows
@@ -60,10 +62,11 @@ def run_job(job: WorkerJob, pipes: PipesContext, link: RunLink | None = None) ->
         mmt_assets.warehouse.WarehouseError: The warehouse is busy, refuses a stale run or a row.
     """
     seconds = _Stopwatch()
-    with job.warehouse.connect().open(read_only=True) as session:
+    with job.warehouse.connect().open(read_only=True, labels=job.labels) as session:
         inputs = {day: read_inputs(session, day, job.timezone) for day in job.as_of_dates}
         # One read of the whole history serves every as-of date; a single concert needs none.
         makes = None if job.concert_id else session.query(_demand_history(job.as_of_dates[-1]))
+        usage = session.usage
     seconds.lap("read")
     if job.concert_id:
         _require_active(job.concert_id, inputs)
@@ -85,7 +88,7 @@ def run_job(job: WorkerJob, pipes: PipesContext, link: RunLink | None = None) ->
             tables.append(_with_provenance(job, known, day, result, demand, proposals))
     seconds.lap("fit")
 
-    _write(job, tables, pipes, seconds, link or UNLINKED)
+    _write(job, tables, pipes, seconds, link or UNLINKED, usage)
 
 
 @contextmanager
@@ -193,7 +196,12 @@ def _progress(pipes: PipesContext, what: str) -> Callable[[int, int], None]:
 
 
 def _write(
-    job: WorkerJob, tables: list[ForecastTables], pipes: PipesContext, seconds: "_Stopwatch", link: RunLink
+    job: WorkerJob,
+    tables: list[ForecastTables],
+    pipes: PipesContext,
+    seconds: "_Stopwatch",
+    link: RunLink,
+    usage: Usage,
 ) -> None:
     live = [table for table in tables if table.as_of == job.live_date or job.concert_id]
     writes: list[Write] = []
@@ -207,13 +215,14 @@ def _write(
         writes.append(ReplaceNewer(CONCERT_FORECAST, table.concert_forecast, "concert_id", _NEWER_BY))
         if table.as_of == job.live_date:
             writes.append(InsertMissing(PUBLISHED_OUTLOOK, table.concert_outlook))
-    with job.warehouse.connect().open() as session:
+    with job.warehouse.connect().open(labels=job.labels) as session:
         # After the wait for the file, which may have been long.
         link.require_current()
         results = session.write(writes, fence=job.fence)
         current = (
             session.query_arrow(Statement("SELECT * FROM forecasts.concert_forecast")) if live and job.exports else None
         )
+        usage += session.usage
     skipped = {concert for result in results for concert in result.skipped}
     if job.concert_id in skipped:
         raise StaleWriteError(
@@ -233,7 +242,8 @@ def _write(
                 asset_key=f"forecasts/{contract.name}",
                 metadata={"dagster/row_count": result.rows, **seconds.metadata()},
             )
-    pipes.report_custom_message({"refreshed": made, "skipped": sorted(skipped), "seconds": seconds.laps})
+    report = {"refreshed": made, "skipped": sorted(skipped), "seconds": seconds.laps, "usage": asdict(usage)}
+    pipes.report_custom_message(report)
 
 
 def _export(directory: Path, tables: list[ForecastTables], current: pa.Table | None) -> None:

@@ -17,14 +17,14 @@ import psutil
 import pytest
 
 from mmt_assets.resources import LocalProcess
-from mmt_assets.worker.job import WarehouseAddress, WorkerJob
+from mmt_assets.worker.job import DuckDBAddress, WorkerJob
 
 WORKER = "mmt_assets.worker"
 
 
 def make_job(warehouse: Path, busy_timeout: float = 60.0) -> WorkerJob:
     return WorkerJob(
-        warehouse=WarehouseAddress(path=str(warehouse), busy_timeout=busy_timeout),
+        warehouse=DuckDBAddress(path=str(warehouse), busy_timeout=busy_timeout),
         timezone="UTC",
         as_of_dates=(date(2026, 1, 1),),
         run_id="run",

@@ -50,12 +50,16 @@ def exit_code(pid):
     return os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1])
 """
 KILLED_BETWEEN = """
-def insert_after_waiting(*args):
-    print("deleted", flush=True)
-    signal.pause()
+run = duckdb_writes._run
+
+def insert_after_waiting(session, step):
+    if step.statement.sql.startswith("INSERT"):
+        print("deleted", flush=True)
+        signal.pause()
+    return run(session, step)
 
 replace(1)
-duckdb_writes._insert = insert_after_waiting
+duckdb_writes._run = insert_after_waiting
 replace(2)
 """
 KILL_STORM = """

@@ -12,7 +12,7 @@ import pytest
 from mmt_assets.gcp.compute_engine import ComputeEngine
 from mmt_assets.resources.compute_engine import ComputeEngineServer, open_client
 from mmt_assets.settings import Settings
-from mmt_assets.worker.job import WarehouseAddress, WorkerJob
+from mmt_assets.worker.job import DuckDBAddress, WorkerJob
 from mmt_assets_tests.servers.compute_engine.fixture import ZONES, default_metadata
 from mmt_assets_tests.servers.compute_engine.fixture import ComputeEngineServer as CloudServer
 from mmt_assets_tests.servers.gcs import GcsServer
@@ -68,7 +68,7 @@ class AnalysisServer:
 
     def job(self, concert_id: str | None = None, commit: str = "none") -> WorkerJob:
         return WorkerJob(
-            warehouse=WarehouseAddress(path=str(self.folder), busy_timeout=1),
+            warehouse=DuckDBAddress(path=str(self.folder), busy_timeout=1),
             timezone="UTC",
             as_of_dates=(date(2026, 1, 1),),
             concert_id=concert_id,

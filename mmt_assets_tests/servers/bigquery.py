@@ -7,6 +7,7 @@ import urllib.request
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 from uuid import uuid4
 
 import pytest
@@ -14,6 +15,8 @@ from google.api_core.client_options import ClientOptions
 from google.auth.credentials import AnonymousCredentials
 from google.cloud import bigquery
 
+from mmt_assets.warehouse import DuckDBWarehouse
+from mmt_assets.warehouse.bigquery import BigQueryWarehouse
 from mmt_assets_tests.servers.dagster_deployment import end_tree
 
 ROOT = Path(__file__).parents[2]
@@ -89,6 +92,11 @@ class BigQueryPlace:
         """An empty dataset for source tables."""
         return f"{self.prefix}source"
 
+    def warehouse(self, **options: Any) -> BigQueryWarehouse:
+        """The warehouse on these datasets."""
+        given = {"endpoint": self.endpoint, "storage_endpoint": self.storage_endpoint, "busy_timeout": 60.0, **options}
+        return BigQueryWarehouse(self.project, self.prefix, **given)
+
     def settings(self) -> dict[str, str]:
         """What points the code location at these datasets, as variables."""
         given = {
@@ -163,3 +171,12 @@ def bigquery_place(bigquery_server: BigQueryServer) -> Iterator[BigQueryPlace]:
     yield place
     for dataset in datasets:
         client.delete_dataset(dataset, delete_contents=True, not_found_ok=True)
+
+
+@pytest.fixture(params=["duckdb", "bigquery"])
+def warehouse(request: pytest.FixtureRequest, tmp_path: Path) -> DuckDBWarehouse | BigQueryWarehouse:
+    """A fresh warehouse of each engine: what both must do is tested once, on both."""
+    if request.param == "duckdb":
+        return DuckDBWarehouse(tmp_path / "warehouse.duckdb")
+    place: BigQueryPlace = request.getfixturevalue("bigquery_place")
+    return place.warehouse()

@@ -8,7 +8,8 @@ What is mended, each by replacing one function of the emulator in this process:
 1. The spatial extension is not loaded: it would be downloaded.
 2. Uploads of the Python client (`*/*`) are accepted, and keep the job id that the client gave.
 3. Results of a query can be read through the Storage API, from their anonymous table.
-4. Query parameters are bound in scripts, as in single statements; RAISE fails the job, not the server.
+4. Query parameters are bound in scripts, as in single statements, and are not taken for the beginning of a
+   dollar-quoted text; RAISE fails the job, not the server.
 5. A job id that exists is refused with 409, and a job keeps its labels; both as the service documents it.
 6. Bytes are estimated (rows x columns x 8 of each table that is read), so that limits can be tested; 10 MiB are
    billed at least, as by the service.
@@ -115,7 +116,12 @@ def mend_uploads() -> None:
 
 def mend_scripts() -> None:
     """4."""
-    bind = interpreter.bind_parameters
+    bind, rewrite = interpreter.bind_parameters, interpreter.rewrite_table_refs
+
+    def rewrite_table_refs(sql: str, project_id: str) -> str:
+        hidden = re.sub(r"\$(\w+)", r"parameter__\1", sql)
+        return re.sub(r"\bparameter__(\w+)", r"$\1", rewrite(hidden, project_id))
+
     run_body = executor._run_query_body
 
     async def run_query_body(**arguments: Any) -> Any:
@@ -129,6 +135,7 @@ def mend_scripts() -> None:
             _parameters.reset(token)
 
     interpreter.bind_parameters = lambda sql, given=None: bind(sql, given or _parameters.get())
+    interpreter.rewrite_table_refs = executor.rewrite_table_refs = rewrite_table_refs
     executor._run_query_body = run_query_body
 
 
