@@ -153,7 +153,6 @@ def test_a_request_becomes_a_run_and_is_acknowledged_only_when_the_run_is_there(
     assert (report.pulled, report.runs, report.acknowledged, report.pending) == (0, 0, 1, 0)
     assert office.message.startswith("pulled 0, launched 0 (in 0 runs), joined 0, duplicate 0, rejected 0, pending 0")
     assert office.hand.deliveries == {}
-    assert office.waits().settled == {}
     assert office.tick().is_idle
     assert len(office.made) == 1
 
@@ -190,6 +189,49 @@ def test_a_run_that_is_only_a_row_answers_nothing_yet(office: Office) -> None:
     # The daemon never came back to it: it is asked for again, under the same key.
     _, result = office.evaluate(datetime.now(UTC) + timedelta(seconds=130))
     assert [request.run_key for request in result.run_requests or []] == [office.made[0].run_key]
+
+
+def end(office: Office, status: str, **tags: str) -> None:
+    """The last run that was asked for ends."""
+    [run] = office.instance.get_runs(dg.RunsFilter(tags={RUN_KEY: str(office.made[-1].run_key)}))
+    office.instance.add_run_tags(run.run_id, tags)
+    event = dg.DagsterEvent(event_type_value=f"PIPELINE_{status}", job_name=run.job_name, message="it ended")
+    office.instance.report_dagster_event(event, run.run_id)
+
+
+def test_a_run_that_dagster_lost_is_asked_for_again_and_twice_at_most(office: Office) -> None:
+    office.ask(kind="concert", concert_id="c1")
+    office.tick()
+    office.tick()
+    for number in (1, 2):
+        end(office, "FAILURE", **{"dagster/will_retry": "false"})
+        assert office.tick().runs == 1
+        assert str(office.made[-1].run_key) == f"{office.made[0].run_key}:again{number}"
+        office.tick()
+    end(office, "FAILURE", **{"dagster/will_retry": "false"})
+    assert office.tick().is_idle
+    assert len(office.made) == 3
+    assert {request.partition_key for request in office.made} == {"c1"}
+    assert office.waits().watched == {}
+
+
+@pytest.mark.parametrize(
+    ("status", "tags", "is_over"),
+    [
+        ("SUCCESS", {}, True),
+        ("CANCELED", {}, True),
+        ("FAILURE", {"dagster/failure_reason": "STEP_FAILURE"}, True),
+        ("FAILURE", {"dagster/will_retry": "true"}, False),
+    ],
+)
+def test_other_ends_of_a_run_are_its_own(office: Office, status: str, tags: dict[str, str], is_over: bool) -> None:
+    office.ask(kind="concert", concert_id="c1")
+    office.tick()
+    office.tick()
+    end(office, status, **tags)
+    assert office.tick().is_idle
+    assert len(office.made) == 1
+    assert bool(office.waits().watched) is not is_over
 
 
 POISON = [
@@ -266,7 +308,7 @@ def test_a_tick_that_came_to_nothing_is_made_good_by_the_next_one(office: Office
     assert office.tick().is_idle
     assert len(office.made) == len(office.rejections()) == len(office.dead_letters()) == 1
     waits = office.waits()
-    assert (waits.pending, waits.rejected, waits.settled, waits.dead_letters) == ({}, {}, {}, 1)
+    assert (waits.pending, waits.rejected, waits.dead_letters) == ({}, {}, 1)
 
 
 def test_a_process_that_was_started_again_takes_redelivered_messages_for_what_they_are(
@@ -279,7 +321,7 @@ def test_a_process_that_was_started_again_takes_redelivered_messages_for_what_th
     office.hand = Hand()
     report = office.tick()
     assert (report.pulled, report.acknowledged, report.pending) == (0, 0, 0), "nothing in hand can be acknowledged"
-    assert len(office.waits().settled) == 1
+    assert len(office.waits().answered_messages()) == 1
     pubsub.release(REQUESTS.subscription, held)
     report = office.tick()
     assert (report.pulled, report.runs, report.rejected, report.acknowledged) == (2, 0, 0, 2)
@@ -428,7 +470,7 @@ def test_an_outage_fails_the_tick_and_changes_nothing(
         own_pubsub_emulator.thaw()
         report = office.tick()
         assert (report.pending, report.acknowledged, office.hand.deliveries) == (0, 0, {})
-        assert len(office.waits().settled) == 1, "known when it is delivered again"
+        assert len(office.waits().answered_messages()) == 1, "known when it is delivered again"
     assert len(office.made) == 1
 
 
@@ -443,7 +485,6 @@ def test_an_acknowledgement_that_is_refused_fails_one_tick_and_not_the_next(offi
     pubsub.release(REQUESTS.subscription, [good])
     report = office.tick()
     assert (report.pulled, report.runs, report.acknowledged) == (1, 0, 1)
-    assert office.waits().settled == {}
     assert len(office.made) == 1
 
 
@@ -464,17 +505,17 @@ def test_the_cursor_stays_small_and_remembers_an_hour_at_work() -> None:
     now = datetime.now(UTC).timestamp()
     cursor = RequestCursor.load(None, now)
     for tick in range(600):
-        cursor.acknowledge([f"{tick:06}{n:06}" for n in range(10)])
+        cursor.answer([f"{tick:06}{n:06}" for n in range(10)])
         cursor = RequestCursor.load(cursor.dump(), now := now + 5)
-    assert len(cursor.answered()) <= 5000
+    assert len(cursor.answered_messages()) <= 5000
     assert len(cursor.dump()) < 100_000
-    assert "000599000000" in cursor.answered()
+    assert "000599000000" in cursor.answered_messages()
     # A night without a daemon is no time at work: what comes late is still known.
     cursor = RequestCursor.load(cursor.dump(), now := now + 12 * 3600)
-    assert "000599000000" in cursor.answered()
+    assert "000599000000" in cursor.answered_messages()
     for _ in range(61):
         cursor = RequestCursor.load(cursor.dump(), now := now + 60)
-    assert cursor.answered() == set()
+    assert cursor.answered_messages() == set()
 
 
 def test_a_cursor_that_cannot_be_read_says_what_to_do() -> None:

@@ -10,8 +10,8 @@ _REMEMBERED_SECONDS = 3600.0
 _REMEMBERED_MESSAGES = 5000
 # The longest gap between two ticks that counts as time at work.
 _LONGEST_GAP_SECONDS = 60.0
-# After which Pub/Sub itself has forgotten a message that was never acknowledged, and a day more.
-_FORGOTTEN_SECONDS = 8 * 86_400.0
+# Runs in the queue that are looked after; each takes about 150 bytes.
+_MOST_WATCHED = 500
 
 
 class CursorError(ValueError):
@@ -19,38 +19,40 @@ class CursorError(ValueError):
 
 
 class PendingRun(BaseModel):
-    """A run that was asked for and of which nothing is known yet.
+    """A run that was asked for.
 
     Attributes:
-        identities: Messages that it answers.
+        identities: Messages that wait for it to be there.
         asked_at: When Dagster was last asked for it (epoch seconds).
         published_at: When the oldest of the messages was published (epoch seconds).
         concert_id: Concert, for a concert's forecast.
         day: Day, for a day's run.
         rerun: Whether the day is made again on purpose.
         request_ids: Pub/Sub's ids of the messages that it was first asked for, for its tag.
+        again: How often Dagster lost it before.
     """
 
     model_config = ConfigDict(extra="forbid")
 
-    identities: list[str]
-    asked_at: float
+    identities: list[str] = Field(default_factory=list)
+    asked_at: float = 0.0
     published_at: float
     concert_id: str | None = None
     day: date | None = None
     rerun: bool = False
     request_ids: str = ""
+    again: int = 0
 
 
 class RequestCursor(BaseModel):
-    """State between ticks.
+    """State between ticks. Times are seconds at work: gaps between ticks, outages left out.
 
     Attributes:
-        pending: Runs that were asked for, by run key.
-        rejected: Messages whose rejection is recorded; their dead letter and acknowledgement come next. Since when.
-        settled: Messages that are answered but not acknowledged yet. Since when.
-        acknowledged: Messages that were acknowledged, by the seconds at work at which they were.
-        seconds_at_work: Seconds at work so far: gaps between ticks, outages left out.
+        pending: Runs that were asked for and are not there yet, by run key.
+        watched: Runs that are there and have not ended, by run key.
+        rejected: Messages whose rejection is recorded, since when; their dead letter comes next.
+        answered: Messages that need nothing but an acknowledgement, by when they were answered.
+        seconds_at_work: Seconds at work so far.
         ticked_at: When the last tick was (epoch seconds).
         dead_letters: Messages that were dead-lettered so far.
     """
@@ -58,9 +60,9 @@ class RequestCursor(BaseModel):
     model_config = ConfigDict(extra="forbid")
 
     pending: dict[str, PendingRun] = Field(default_factory=dict)
+    watched: dict[str, PendingRun] = Field(default_factory=dict)
     rejected: dict[str, float] = Field(default_factory=dict)
-    settled: dict[str, float] = Field(default_factory=dict)
-    acknowledged: list[tuple[float, list[str]]] = Field(default_factory=list)
+    answered: list[tuple[float, list[str]]] = Field(default_factory=list)
     seconds_at_work: float = 0.0
     ticked_at: float = 0.0
     dead_letters: int = 0
@@ -83,22 +85,22 @@ class RequestCursor(BaseModel):
                 f"the cursor cannot be read ({error.error_count()} faults): reset it in the UI (the sensor's page, "
                 f"Reset cursor); requests that wait are then taken again, the last hour's may run twice"
             ) from None
-        cursor.seconds_at_work += min(max(now - cursor.ticked_at, 0.0), _LONGEST_GAP_SECONDS)
+        worked = cursor.seconds_at_work + min(max(now - cursor.ticked_at, 0.0), _LONGEST_GAP_SECONDS)
+        cursor.seconds_at_work = round(worked, 1)
         cursor.ticked_at = now
-        cursor.forget(now)
+        cursor.forget()
         return cursor
 
-    def forget(self, now: float) -> None:
-        """Drop what cannot be delivered any more."""
+    def forget(self) -> None:
+        """Drop what cannot be delivered any more: it was acknowledged by a tick that came to nothing, or long ago."""
         since = self.seconds_at_work - _REMEMBERED_SECONDS
         kept, count = list[tuple[float, list[str]]](), 0
-        for at, identities in reversed(self.acknowledged):
+        for at, identities in reversed(self.answered):
             if at >= since and count < _REMEMBERED_MESSAGES:
                 kept.append((at, identities[: _REMEMBERED_MESSAGES - count]))
                 count += len(identities)
-        self.acknowledged = kept[::-1]
-        self.rejected = {name: at for name, at in self.rejected.items() if now - at < _FORGOTTEN_SECONDS}
-        self.settled = {name: at for name, at in self.settled.items() if now - at < _FORGOTTEN_SECONDS}
+        self.answered = kept[::-1]
+        self.rejected = {identity: at for identity, at in self.rejected.items() if at >= since}
 
     def dump(self) -> str:
         """The cursor as text."""
@@ -108,21 +110,28 @@ class RequestCursor(BaseModel):
         """Run key of every message that waits for its run."""
         return {identity: key for key, run in self.pending.items() for identity in run.identities}
 
-    def answered(self) -> set[str]:
+    def answered_messages(self) -> set[str]:
         """Messages that need nothing but an acknowledgement."""
-        return set(self.settled).union(*(identities for _, identities in self.acknowledged))
+        return {identity for _, identities in self.answered for identity in identities}
 
-    def settle(self, run_key: str, now: float) -> None:
-        """The run is there: its messages are answered."""
-        self.settled |= dict.fromkeys(self.pending.pop(run_key).identities, now)
-
-    def acknowledge(self, identities: list[str]) -> None:
-        """These were acknowledged; the rejected ones among them have a dead letter."""
-        for identity in identities:
-            self.settled.pop(identity, None)
-            self.dead_letters += self.rejected.pop(identity, None) is not None
+    def answer(self, identities: list[str]) -> None:
+        """These need nothing but an acknowledgement any more."""
         if identities:
-            self.acknowledged.append((round(self.seconds_at_work, 1), identities))
+            self.answered.append((self.seconds_at_work, identities))
+
+    def settle(self, run_key: str) -> None:
+        """The run is there: its messages are answered, and it is watched to its end."""
+        run = self.pending.pop(run_key)
+        self.answer(run.identities)
+        if len(self.watched) < _MOST_WATCHED:
+            self.watched[run_key] = run.model_copy(update={"identities": []})
+
+    def dead_letter(self, identities: list[str]) -> None:
+        """These have a dead letter and are acknowledged."""
+        for identity in identities:
+            del self.rejected[identity]
+        self.dead_letters += len(identities)
+        self.answer(identities)
 
     def oldest_published_at(self) -> float | None:
         """When the oldest message that waits for its run was published (epoch seconds)."""

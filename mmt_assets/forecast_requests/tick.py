@@ -14,6 +14,7 @@ from dagster._core.storage.tags import RUN_KEY_TAG, SENSOR_NAME_TAG
 from mmt_assets.assets.messages import REJECTED_KEY, REQUESTS_KEY
 from mmt_assets.daily import daily_run_request
 from mmt_assets.forecast_requests.cursor import PendingRun, RequestCursor
+from mmt_assets.forecast_requests.fate import fate_of
 from mmt_assets.forecast_requests.hand import MOST_HELD, Delivery, Hand
 from mmt_assets.forecast_requests.judge import ConcertsUnknownError, Rejected, WantedConcert, WantedDay, why_not
 from mmt_assets.forecast_requests.report import TickReport
@@ -44,6 +45,8 @@ _MOST_REJECTED = 200
 # Rejections whose dead letters could not be published; no more are recorded then.
 _MOST_OWED_LETTERS = 1000
 _MOST_NAMED_IDS = 40
+# So often a run is asked for anew because Dagster lost it.
+_MOST_LOST = 2
 _RUN_KEYS_AT_ONCE = 100
 _LONGEST_REASON = 500
 
@@ -80,6 +83,9 @@ class Tick:
         self._events: list[dg.AssetObservation] = []
         self._new_partitions: list[str] = []
         self.cursor = RequestCursor.load(cursor, self._now.timestamp())
+        # Those that this tick rejects are not recorded before it has ended.
+        self._rejected_before = set(self.cursor.rejected)
+        self._just_answered = set[str]()
         self.report = TickReport()
 
     def evaluate(self) -> dg.SensorResult:
@@ -100,17 +106,35 @@ class Tick:
         return self._result()
 
     def _settle(self) -> None:
-        """Look which runs are there; ask again for those that should be long since."""
-        keys = list(self.cursor.pending)
+        """Look which runs are there; ask again for those that should be long since, and for those that were lost."""
+        before = self.cursor.answered_messages()
+        runs = self._runs_by_key([*self.cursor.pending, *self.cursor.watched])
+        for key, pending in list(self.cursor.pending.items()):
+            # A run that is only a row may never be handed to the queue.
+            if any(run.status != dg.DagsterRunStatus.NOT_STARTED for run in runs[key]):
+                self.cursor.settle(key)
+            elif self._now.timestamp() - pending.asked_at > _ASK_AGAIN_SECONDS:
+                self._ask(key, pending)
+        for key, watched in list(self.cursor.watched.items()):
+            fate = fate_of(runs[key])
+            if fate == "on its way":
+                continue
+            del self.cursor.watched[key]
+            if fate == "lost" and watched.again < _MOST_LOST:
+                self._log.warning(f"Dagster lost the run of {key}: it is asked for again")
+                again = watched.model_copy(update={"again": watched.again + 1})
+                next_key = f"{key.removesuffix(f':again{watched.again}')}:again{again.again}"
+                self.cursor.pending[next_key] = again
+                self._ask(next_key, again)
+        self._just_answered = self.cursor.answered_messages() - before
+
+    def _runs_by_key(self, keys: list[str]) -> dict[str, list[dg.DagsterRun]]:
+        found = defaultdict[str, list[dg.DagsterRun]](list)
         for first in range(0, len(keys), _RUN_KEYS_AT_ONCE):
             asked = dg.RunsFilter(tags={RUN_KEY_TAG: keys[first : first + _RUN_KEYS_AT_ONCE]})
             for run in self._instance.get_runs(asked):
-                # A run that is only a row may never be handed to the queue.
-                if run.status != dg.DagsterRunStatus.NOT_STARTED and run.tags[RUN_KEY_TAG] in self.cursor.pending:
-                    self.cursor.settle(run.tags[RUN_KEY_TAG], self._now.timestamp())
-        for key, pending in list(self.cursor.pending.items()):
-            if self._now.timestamp() - pending.asked_at > _ASK_AGAIN_SECONDS:
-                self._ask(key, pending)
+                found[run.tags[RUN_KEY_TAG]].append(run)
+        return found
 
     def _pull(self) -> None:
         """Take messages, bounded in number and time."""
@@ -131,11 +155,12 @@ class Tick:
 
     def _answer(self) -> None:
         """Find what each message in hand still needs."""
-        pending, answered = self.cursor.run_keys_by_message(), self.cursor.answered()
+        pending, answered = self.cursor.run_keys_by_message(), self.cursor.answered_messages()
         concerts, days, rejected = defaultdict[str, list[Delivery]](list), list[Delivery](), list[Delivery]()
         for delivery in self._hand.deliveries.values():
             if delivery.identity in answered:
-                self.report.duplicate += delivery.identity not in self.cursor.settled
+                # A message whose run is there since this tick is no duplicate.
+                self.report.duplicate += delivery.identity not in self._just_answered
             elif delivery.identity in pending or delivery.identity in self.cursor.rejected:
                 continue
             elif isinstance(delivery.wanted, Rejected):
@@ -249,7 +274,7 @@ class Tick:
             answer = daily_run_request(self._instance, self._settings, pending.day, rerun=pending.rerun)
         if isinstance(answer, dg.SkipReason):
             # Whatever makes the day is in Dagster already.
-            self.cursor.settle(key, self._now.timestamp())
+            self.cursor.answer(self.cursor.pending.pop(key).identities)
             self.report.notes.append(f"no run for {pending.day}: {answer.skip_message}")
             return False
         tags = {**answer.tags, REQUEST_IDS_TAG: pending.request_ids}
@@ -267,7 +292,7 @@ class Tick:
 
     def _join_run(self, deliveries: list[Delivery], told: str) -> None:
         """A run that will start later than these messages were published is their answer: it exists, so they are."""
-        self.cursor.settled |= {delivery.identity: self._now.timestamp() for delivery in deliveries}
+        self.cursor.answer([delivery.identity for delivery in deliveries])
         self.report.joined += len(deliveries)
         self._log.info(f"{told}: it answers {_ids(deliveries)}")
 
@@ -277,7 +302,7 @@ class Tick:
         self.report.waiting += len(deliveries[room:])
         recorded = self._recorded(deliveries[:room])
         for delivery in deliveries[:room]:
-            self.cursor.rejected[delivery.identity] = self._now.timestamp()
+            self.cursor.rejected[delivery.identity] = self.cursor.seconds_at_work
             self.report.rejected += 1
             self._log.error(f"request {delivery.message_id} is rejected: {_reason(delivery)}")
             if delivery.identity not in recorded:
@@ -294,12 +319,10 @@ class Tick:
 
     def _publish_dead_letters(self) -> None:
         """Publish the rejections that an earlier tick recorded. Without dead letters everything else goes on."""
-        # Those of this tick are not recorded before it has ended.
         due = [
             delivery
             for delivery in self._hand.deliveries.values()
-            if self.cursor.rejected.get(delivery.identity, self._now.timestamp()) < self._now.timestamp()
-            and not self._hand.was_dead_lettered(delivery.identity)
+            if delivery.identity in self._rejected_before and not self._hand.was_dead_lettered(delivery.identity)
         ][:_MOST_REJECTED]
         if not due:
             return
@@ -317,7 +340,7 @@ class Tick:
 
     def _acknowledge(self) -> None:
         """Acknowledge what is answered or dead-lettered, as far as it is in hand."""
-        answered = self.cursor.answered()
+        answered = self.cursor.answered_messages()
         done = [
             delivery
             for delivery in self._hand.deliveries.values()
@@ -332,15 +355,14 @@ class Tick:
             self.report.acknowledged = len(known)
         # The cursor knows what became of the others when they are delivered again.
         self._hand.let_go([delivery.identity for delivery in done if not delivery.ack_id])
-        # Also what a tick acknowledged that came to nothing afterwards.
-        owed = [*self.cursor.settled, *self.cursor.rejected]
-        self.cursor.acknowledge([identity for identity in owed if self._hand.was_acknowledged(identity)])
+        # Also those of a tick that came to nothing afterwards.
+        self.cursor.dead_letter([name for name in self.cursor.rejected if self._hand.was_acknowledged(name)])
 
     def _result(self) -> dg.SensorResult:
         report = self.report
         report.pending = sum(len(run.identities) for run in self.cursor.pending.values())
         unanswered = [self.cursor.oldest_published_at() or self._now.timestamp()]
-        answered = self.cursor.answered()
+        answered = self.cursor.answered_messages()
         unanswered += [
             delivery.published_at.timestamp()
             for delivery in self._hand.deliveries.values()

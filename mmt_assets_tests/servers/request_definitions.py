@@ -1,4 +1,4 @@
-"""The code location with two changes for tests of requests: forecasts cost nothing, and ticks stop where they are told.
+"""The code location with two changes for tests of requests: concerts cost nothing, and ticks stop where they are told.
 
 A tick stops at a point while the folder of `REQUEST_STOPS` holds a file of its name, and says so by a second one,
 NAME.reached. Whoever waits for that may kill what it likes at exactly that point.
@@ -14,7 +14,7 @@ import dagster as dg
 
 from mmt_assets.build import build_definitions
 from mmt_assets.forecast_requests import Tick
-from mmt_assets.resources.compute import ComputeResource, Outcome
+from mmt_assets.resources.compute import LocalProcess, Outcome
 from mmt_assets.settings import Settings
 from mmt_assets.worker.job import WorkerJob
 
@@ -29,12 +29,11 @@ POINTS = {
 _LONGEST_STOP_SECONDS = 60.0
 
 
-class NoWork(ComputeResource):
-    """The worker that has nothing to do: what an earlier forecast wrote stays."""
+class NoWorkForConcerts(LocalProcess):
+    """A concert's forecast is nothing to do: what an earlier one wrote stays. A day's is as ever."""
 
     def run(self, context: dg.AssetExecutionContext, job: WorkerJob) -> Outcome:
-        del context, job
-        return Outcome([], [{"seconds": {}}], 0.0)
+        return super().run(context, job) if job.concert_id is None else Outcome([], [{"seconds": {}}], 0.0)
 
 
 def _stop_at(name: str) -> None:
@@ -59,4 +58,4 @@ def _stopping_after(step: Callable[[Tick], Any], name: str) -> Callable[[Tick], 
 for _name, _step in POINTS.items():
     setattr(Tick, _step, _stopping_after(getattr(Tick, _step), _name))
 
-defs = build_definitions(Settings.from_env(), resources={"compute": NoWork()})
+defs = build_definitions(Settings.from_env(), resources={"compute": NoWorkForConcerts()})

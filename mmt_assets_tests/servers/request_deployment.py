@@ -6,6 +6,7 @@ forecasts nothing finds what it shows.
 
 import contextlib
 import json
+import os
 import shutil
 import time
 from collections import Counter, defaultdict
@@ -95,6 +96,15 @@ def request_deployment(
             yield Requests(made, instance, pubsub, [name for (name,) in concerts])
         finally:
             made.down()
+            _end_orphans(folder)
+
+
+def _end_orphans(folder: Path) -> None:
+    """Kill what outlived the processes that started it: they were killed alone, on purpose."""
+    for process in psutil.process_iter():
+        with suppress(psutil.Error):
+            if process.cwd() == str(folder) and process.pid != os.getpid():
+                process.kill()
 
 
 @dataclass
@@ -174,15 +184,23 @@ class Requests:
     def runs(self) -> list[dg.RunRecord]:
         return list(self.instance.get_run_records(dg.RunsFilter(job_name=CONCERT_JOB, tags={SENSOR: SENSOR_NAME})))
 
+    def rejected(self) -> list[str]:
+        """Messages of which a rejection was observed."""
+        records = self.instance.fetch_observations(REJECTED_KEY, limit=10_000).records
+        found = [record.asset_observation for record in records if record.asset_observation]
+        return [str(observation.metadata["source_message_id"].value) for observation in found]
+
     def unsettled(self) -> str:
         """What has no outcome yet; empty when every message has one and every run that was asked for succeeded."""
         cursor, records = self.cursor(), self.runs()
-        if cursor.pending or cursor.rejected or cursor.settled or cursor.dead_letters < len(self.poison):
+        if cursor.pending or cursor.watched:
             return f"cursor {cursor}"
+        if spoilt := set(self.poison) - set(self.rejected()):
+            return f"not rejected {spoilt}"
         unfinished = [record.dagster_run.run_id for record in records if not record.dagster_run.is_finished]
         done = [record for record in records if record.dagster_run.status == dg.DagsterRunStatus.SUCCESS]
-        keys = {record.dagster_run.tags[RUN_KEY] for record in records}
-        keys -= {record.dagster_run.tags[RUN_KEY] for record in done}
+        keys = {record.dagster_run.tags[RUN_KEY].split(":again")[0] for record in records}
+        keys -= {record.dagster_run.tags[RUN_KEY].split(":again")[0] for record in done}
         latest = dict[str, float]()
         for record in done:
             name = record.dagster_run.tags[PARTITION]
@@ -205,24 +223,27 @@ class Requests:
         asked, succeeded, answered = Counter[str](), Counter[str](), Counter[str]()
         for record in self.runs():
             run = record.dagster_run
-            succeeded[run.tags[RUN_KEY]] += run.status == dg.DagsterRunStatus.SUCCESS
+            # A run that Dagster lost was asked for anew.
+            key = run.tags[RUN_KEY].split(":again")[0]
+            succeeded[key] += run.status == dg.DagsterRunStatus.SUCCESS
             if run.parent_run_id is None:
                 asked[run.tags[RUN_KEY]] += 1
-                answered.update(run.tags[REQUEST_IDS_TAG].split(" and ")[0].split(", "))
+                if key == run.tags[RUN_KEY]:
+                    answered.update(run.tags[REQUEST_IDS_TAG].split(" and ")[0].split(", "))
         assert set(asked.values()) == {1}, asked
-        assert succeeded == asked, "every key has exactly one successful run"
+        assert set(succeeded.values()) == {1}, f"every key has exactly one successful run: {succeeded}"
         assert set(answered.values()) == {1}, "no message was asked for twice"
 
-        observed = self.instance.fetch_observations(REJECTED_KEY, limit=10_000).records
-        sources = [
-            str(record.asset_observation.metadata["source_message_id"].value)
-            for record in observed
-            if record.asset_observation
-        ]
-        assert sorted(sources) == sorted(self.poison), "one observation for each"
+        assert sorted(self.rejected()) == sorted(self.poison), "one observation for each"
         letters = Counter[str]()
-        while pulled := self.pubsub.pull(DEAD_LETTERS.subscription, 1000, timeout=2):
+
+        def are_all_there() -> bool:
+            pulled = self.pubsub.pull(DEAD_LETTERS.subscription, 1000, timeout=2)
             self.pubsub.acknowledge(DEAD_LETTERS.subscription, [letter.ack_id for letter in pulled])
             letters.update(letter.attributes["source_message_id"] for letter in pulled)
+            return not pulled and set(letters) >= set(self.poison)
+
+        wait_until(are_all_there, 120, "the last dead letter")
         assert sorted(letters) == sorted(self.poison)
-        assert set(letters.values()) <= {1}, "one dead letter for each"
+        # Only a code server that is killed between a dead letter and its acknowledgement sends it twice.
+        assert set(letters.values()) <= {1} or self.stopped["dead_lettered"], "one dead letter for each"
