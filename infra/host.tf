@@ -56,6 +56,13 @@ locals {
     MMT_SOURCE            = "bigquery:${var.source_dataset}"
     MMT_TIMEZONE          = var.time_zone
     MMT_DAILY_AT          = format("%02d:%02d", var.daily_at.hour, var.daily_at.minute)
+    MMT_FIRST_DAY         = var.first_day
+    MMT_DAGSTER_URL       = "https://${var.domain}"
+    MMT_ZONES             = join(",", var.zones)
+    MMT_VM_TEMPLATE       = "regions/${var.region}/instanceTemplates/${google_compute_region_instance_template.analysis.name}"
+    MMT_VM_MAX_SECONDS    = tostring(var.analysis_max_seconds)
+    MMT_GIT_URL           = var.git_url
+    MMT_GIT_REF           = var.git_ref
     DAGSTER_POSTGRES_HOST = google_sql_database_instance.dagster.private_ip_address
     DAGSTER_LOGS_BUCKET   = google_storage_bucket.logs.name
   }

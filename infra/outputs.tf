@@ -4,7 +4,7 @@ output "address" {
 }
 
 output "instance_template" {
-  description = "MMT_INSTANCE_TEMPLATE of the code location."
+  description = "Instance template of the analysis server; MMT_VM_TEMPLATE of the code location names it."
   value       = google_compute_region_instance_template.analysis.name
 }
 

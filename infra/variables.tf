@@ -94,6 +94,16 @@ variable "time_zone" {
   default     = "Asia/Seoul"
 }
 
+variable "first_day" {
+  description = "First business day of the history, YYYY-MM-DD; MMT_FIRST_DAY of the code location. Do not change it."
+  type        = string
+
+  validation {
+    condition     = can(regex("^\\d{4}-\\d{2}-\\d{2}$", var.first_day))
+    error_message = "Write YYYY-MM-DD."
+  }
+}
+
 variable "daily_at" {
   description = "Hour and minute of the daily request, in the business time zone."
   type        = object({ hour = number, minute = number })
