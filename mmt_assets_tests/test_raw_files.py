@@ -7,6 +7,7 @@ import pandas as pd
 import pytest
 
 from mmt_assets.contracts import CONCERTS, MAKES, TICKET_ORDERS, TICKET_REFUNDS
+from mmt_assets.warehouse import source
 
 if TYPE_CHECKING:
     from mmt_assets_tests.conftest import Pipeline, PipelineFactory
@@ -85,3 +86,33 @@ def test_unknown_columns_are_ignored_and_told(pipeline: "Pipeline") -> None:
     pipeline.put_file("concerts.parquet", [pipeline.concert() | {"promoter": "x"}])
     result = pipeline.load("2026-01-02", assets=["raw/concerts"])
     assert pipeline.metadata(result, "raw/concerts")["ignored_columns"] == ["promoter"]
+
+
+def test_a_source_that_vanishes_while_it_is_read_leaves_the_rows_of_before_and_is_read_again_when_it_is_back(
+    pipeline: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    pipeline.put(ticket_orders=None)
+    parts = [pipeline.source / f"ticket_orders_{number}.parquet" for number in (1, 2)]
+    for number, part in enumerate(parts):
+        pipeline.put_file(part.name, [pipeline.order(f"o{number}")])
+    pipeline.load("2026-01-01", "2026-01-02")
+    before = pipeline.table(TICKET_ORDERS)
+    assert len(before) == 2
+    aside = pipeline.source / "aside"
+    copy = source._copy_file
+
+    def copy_and_lose_the_rest(*given: Any) -> Any:
+        # Between two files: a moment that no test could hit from outside.
+        copied = copy(*given)
+        if parts[1].exists():
+            parts[1].rename(aside)
+        return copied
+
+    with monkeypatch.context() as vanishing:
+        vanishing.setattr(source, "_copy_file", copy_and_lose_the_rest)
+        failed = pipeline.load("2026-01-01", "2026-01-02", assets=["raw/ticket_orders"], fails=True)
+    assert f"{parts[1]} cannot be read" in pipeline.failure(failed)
+    assert pipeline.table(TICKET_ORDERS) == before
+    aside.rename(parts[1])
+    pipeline.load("2026-01-01", "2026-01-02")
+    assert pipeline.table(TICKET_ORDERS) == before

@@ -8,6 +8,7 @@ from typing import Annotated
 import typer
 
 from mmt_assets.cli import messages
+from mmt_assets.cli.interrupts import told_when_stopped
 from mmt_assets.cli.terminal import console, fail, read_settings
 from mmt_assets.settings import SettingsError
 from mmt_assets.warehouse import SourceError, WarehouseError
@@ -26,10 +27,11 @@ def demo(
     # Dagster takes seconds to import, which `--help` should not pay.
     from mmt_assets.cli.demo import run_demo  # noqa: PLC0415
 
-    try:
-        run_demo(source, as_of.date() if as_of else None)
-    except (SettingsError, SourceError, WarehouseError, FileNotFoundError, RuntimeError) as error:
-        fail(str(error))
+    with told_when_stopped():
+        try:
+            run_demo(source, as_of.date() if as_of else None)
+        except (SettingsError, SourceError, WarehouseError, FileNotFoundError, RuntimeError) as error:
+            fail(str(error))
 
 
 @app.command()
@@ -54,10 +56,11 @@ def forecast(
     settings = read_settings()
     from mmt_assets.cli.forecast import forecast_concert  # noqa: PLC0415
 
-    try:
-        forecast_concert(settings, concert_id, as_of.date() if as_of else None, started)
-    except (WarehouseError, FileNotFoundError, RuntimeError, ValueError) as error:
-        fail(str(error))
+    with told_when_stopped():
+        try:
+            forecast_concert(settings, concert_id, as_of.date() if as_of else None, started)
+        except (WarehouseError, FileNotFoundError, RuntimeError, ValueError) as error:
+            fail(str(error))
 
 
 @app.command()

@@ -4,6 +4,7 @@ from collections.abc import Mapping, Sequence
 from datetime import date
 
 import dagster as dg
+from dagster._core.errors import DagsterExecutionInterruptedError
 
 from mmt_assets.build import build_definitions
 from mmt_assets.cli.terminal import TERMINAL_LOGGER, terminal_logger
@@ -35,6 +36,9 @@ def run_job(
 
     Returns:
         The result, failed or not.
+
+    Raises:
+        KeyboardInterrupt: Somebody stopped the run.
     """
     definitions = build_definitions(settings, loggers={TERMINAL_LOGGER: terminal_logger})
     job = definitions.resolve_job_def(job_name)
@@ -46,7 +50,7 @@ def run_job(
         if days
         else {}
     )
-    return job.execute_in_process(
+    result = job.execute_in_process(
         instance=instance,
         asset_selection=assets,
         partition_key=concert_id,
@@ -54,6 +58,15 @@ def run_job(
         run_config={**_TERMINAL, **({"ops": ops} if ops else {})},
         raise_on_error=False,
     )
+    if _was_interrupted(result):
+        raise KeyboardInterrupt
+    return result
+
+
+def _was_interrupted(result: dg.ExecuteInProcessResult) -> bool:
+    """Whether somebody stopped the run: Dagster makes a step failure of it."""
+    errors = (event.step_failure_data.error for event in result.all_events if event.is_step_failure)
+    return any(error and error.cls_name == DagsterExecutionInterruptedError.__name__ for error in errors)
 
 
 def failure_reason(result: dg.ExecuteInProcessResult) -> str:

@@ -67,6 +67,16 @@ def _holder(error: BaseException | None) -> str:
     return f"process {match[1]} ({command})"
 
 
+def _disk_advice(error: BaseException) -> str:
+    """What to do when the disk does not take what is to be written; empty for other errors."""
+    text = str(error)
+    if "Could not write" in text or "No space left" in text:
+        return ". Is the disk full? The stored rows are as they were: make room and run again."
+    if "Permission denied" in text or "Read-only file system" in text:
+        return ". A run writes this file and beside it: make both writable for its user and run again."
+    return ""
+
+
 @dataclass(frozen=True)
 class DuckDBWarehouse:
     """A DuckDB file.
@@ -96,7 +106,8 @@ class DuckDBWarehouse:
                 "Close it there (a DuckDB shell or notebook blocks every run) and run again."
             ) from error
         except (duckdb.Error, OSError) as error:
-            raise WarehouseError(f"{self.path} cannot be opened: {error}") from error
+            advice = "" if read_only else _disk_advice(error)
+            raise WarehouseError(f"{self.path} cannot be opened: {error}{advice}") from error
 
     @contextmanager
     def open(
@@ -163,7 +174,7 @@ class DuckDBSession:
         try:
             return self.connection.execute(prefix + sql, bound or None)
         except duckdb.Error as error:
-            raise WarehouseError(f"{error}\n{statement.sql}") from error
+            raise WarehouseError(f"{error}{_disk_advice(error)}\n{statement.sql}") from error
 
     def scalar(self, statement: Statement) -> Any:
         """The only value of a query."""
@@ -256,5 +267,5 @@ class DuckDBSession:
                 raise
         except duckdb.Error as error:
             tables = ", ".join(dict.fromkeys(write.contract.table for write in writes))
-            raise WarehouseError(f"{tables}: nothing was written: {error}") from error
+            raise WarehouseError(f"{tables}: nothing was written: {error}{_disk_advice(error)}") from error
         return results

@@ -5,6 +5,7 @@ transaction. A slice without a group overlaps every group, one without days ever
 """
 
 from dataclasses import dataclass
+from datetime import UTC, datetime
 
 import pandas as pd
 
@@ -74,8 +75,11 @@ class FenceCheck:
         if newer.empty:
             return
         run, created = newer.iloc[0]["run_id"], newer.iloc[0]["run_created_at"]
+        advice = "Start a new run if these rows are wanted."
+        if created > datetime.now(UTC):
+            advice = "That time is still to come by this machine's clock: put it right, or run again after that time."
         raise StaleWriteError(
             f"{self.contract.table} ({self.part.describe()}) was written by the newer run {run}, created {created}; "
             f"this run {self.fence.run_id}, created {self.fence.run_created_at}, is refused and wrote nothing. "
-            "Start a new run if these rows are wanted."
+            f"{advice}"
         )

@@ -30,7 +30,11 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    main()
+    try:
+        main()
+    except KeyboardInterrupt:
+        # This is how its run ends it; the run says why.
+        os._exit(130)
     # Everything is written and reported: tearing the interpreter down would only take time and print leaks.
     sys.stdout.flush()
     sys.stderr.flush()

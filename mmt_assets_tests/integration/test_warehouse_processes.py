@@ -144,8 +144,8 @@ def test_a_kill_between_delete_and_insert_leaves_the_old_rows(path: Path) -> Non
     assert demand(path) == [(1, 5000)]
 
 
-def test_twenty_kills_leave_whole_slices(path: Path) -> None:
-    assert output(run(KILL_STORM, path, "20", "7")) == ["whole"]
+def test_fifty_kills_leave_whole_slices(path: Path) -> None:
+    assert output(run(KILL_STORM, path, "50", "7")) == ["whole"]
 
 
 @pytest.mark.chaos
