@@ -10,6 +10,9 @@ SHELL := /bin/bash
 # Where the demo takes its data from, and the last day that exists for it.
 SOURCE ?= sample
 AS_OF ?=
+# Histories of machines that `make chaos` plays, and the number of the first.
+HISTORIES ?= 200
+SEED ?= 1000
 # One thread for each process of a pool: numpy's own threads would only fight over the cores.
 export OMP_NUM_THREADS ?= 1
 export OPENBLAS_NUM_THREADS ?= 1
@@ -52,7 +55,7 @@ browser: ## Debian's Chromium for the tests of pages, where it is missing and we
 	|| echo "No Chromium: tests of pages are skipped. To run them: apt-get install chromium"
 
 chaos: .venv/installed .venv-emulators/installed ## the long forms of the kill, load and fault tests
-	$(BIN)/pytest -m chaos --timeout 3600
+	$(BIN)/pytest -m chaos --timeout 3600 --histories $(HISTORIES) --seed $(SEED)
 
 check: .venv/installed .venv-checks/installed ## lint, types, imports, definitions, infrastructure, secrets, dependencies
 	$(BIN)/ruff check .

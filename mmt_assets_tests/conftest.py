@@ -46,6 +46,12 @@ _COLUMNS = {
 _SOURCE_GROUPS = ("raw", "features")
 
 
+def pytest_addoption(parser: pytest.Parser) -> None:
+    """How long the long form of the histories of machines is."""
+    parser.addoption("--histories", type=int, default=200, help="histories of machines to play (make chaos)")
+    parser.addoption("--seed", type=int, default=1000, help="number of the first of them")
+
+
 def pytest_configure(config: pytest.Config) -> None:
     """A warning that is raised in our own modules fails the test."""
     config.addinivalue_line("filterwarnings", r"error:::mmt_assets(\..*)?$")

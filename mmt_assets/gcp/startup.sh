@@ -31,7 +31,7 @@ readonly log_file=$root/var/log/mmt_assets/startup.jsonl
 readonly metadata=http://${GCE_METADATA_HOST:-metadata.google.internal}/computeMetadata/v1
 # The serial port, also where standard output is something else.
 exec 3>&1
-run='' session='' module='' max_seconds='' url='' ref='' topic='' idle_seconds='' marks='' environment='' worker=''
+run='' session='' module='' max_seconds='' url='' ref='' topic='' idle_seconds='' marks='' environment='' worker='' is_ended_from_outside=''
 
 log() { # log SEVERITY MESSAGE [SOURCE]: one JSON line
   local text=$2
@@ -229,8 +229,7 @@ watch_preemption() { # Spot: the notice comes with half a minute's grace
     kill -0 "$worker" 2>/dev/null || return
     sleep 2
   done
-  touch "$marks/preempted"
-  end_worker
+  kill -TERM $$
 }
 
 end_worker() {
@@ -238,7 +237,7 @@ end_worker() {
 }
 
 stop() { # the operating system is going down
-  [[ -z $marks ]] || touch "$marks/stopped"
+  is_ended_from_outside=yes
   end_worker
   [[ -n $worker ]] || exit 143
 }
@@ -267,11 +266,10 @@ finish() { # whatever happened: say how it ended, then power off
     log ERROR "ended with $result before the run was known"
   elif ((result == REFUSED)); then
     publish "$result"
-  elif [[ -e $marks/preempted || -e $marks/stopped ]]; then
+  elif [[ -n $is_ended_from_outside ]]; then
     # No exit code: it was not the worker's end, and the run may try again elsewhere.
     log WARNING "the machine is being ended from outside"
-    [[ $(ask instance/preempted) == TRUE ]] && touch "$marks/preempted"
-    say phase "$([[ -e $marks/preempted ]] && echo preempted || echo stopped)"
+    say phase "$([[ $(ask instance/preempted) == TRUE ]] && echo preempted || echo stopped)"
     publish 143
   else
     log INFO "ended with $result"

@@ -245,6 +245,19 @@ def test_a_machine_that_is_ended_from_outside_says_so_and_gives_no_exit_code(sit
     assert "the machine is being ended from outside" in site.messages(how)
 
 
+def test_a_machine_that_is_ended_while_it_boots_gives_no_exit_code(site: Site) -> None:
+    site.server.set_pace(grace_seconds=30)
+    for number in range(3):
+        name = f"early-{number}"
+        site.boot(name, Case())
+        wait_until(lambda name=name: name in {e["instance"] for e in site.server.history("script_started")}, 60, "boot")
+        time.sleep(0.1 * number)
+        site.server.stop(ZONE, name)
+    for number in range(3):
+        site.wait_off(f"early-{number}")
+        assert "exit-RUN" not in site.said(f"early-{number}")
+
+
 def test_the_ops_agent_gets_the_log_where_it_is(site: Site, tmp_path: Path) -> None:
     (tmp_path / "agent").mkdir()
     systemctl = tmp_path / "systemctl"

@@ -50,6 +50,7 @@ class Repository:
 
 def new_repository(folder: Path) -> Repository:
     """An empty repository."""
+    folder.parent.mkdir(parents=True, exist_ok=True)
     git("init", "--quiet", "--bare", str(folder))
     return Repository(str(folder))
 
