@@ -22,7 +22,7 @@ from mmt_assets.resources.compute_engine import ComputeEngineServer
 from mmt_assets.sensors.vm_reaper import vm_reaper_sensor
 from mmt_assets.sensors.vm_release import vm_release_sensor
 from mmt_assets.settings import Settings
-from mmt_assets.worker.job import WarehouseAddress, WorkerJob
+from mmt_assets.worker.job import DuckDBAddress, WorkerJob
 
 WORKER = "mmt_assets_tests.machine_histories.worker"
 REAPER_SECONDS, RELEASE_SECONDS, CODE_SERVER_SECONDS = 5.0, 0.8, 0.5
@@ -59,7 +59,7 @@ class Home:
         """One asset that the analysis server makes."""
         compute = ComputeEngineServer.from_settings(self.settings).model_copy(update={"module": WORKER})
         work = WorkerJob(
-            warehouse=WarehouseAddress(path=str(self.folder), busy_timeout=1),
+            warehouse=DuckDBAddress(path=str(self.folder), busy_timeout=1),
             timezone="UTC",
             as_of_dates=(date(2026, 1, 1),),
             run_id="unused",
