@@ -10,24 +10,32 @@ from dagster._core.storage.tags import AUTO_RETRY_RUN_ID_TAG, RUN_FAILURE_REASON
 Fate = Literal["on its way", "ended", "lost"]
 
 
-def fate_of(runs: Sequence[dg.DagsterRun]) -> Fate:
+# Dagster notes that a run has failed a moment before it notes whether it will be retried.
+_SURE_AFTER_SECONDS = 20.0
+
+
+def fate_of(records: Sequence[dg.RunRecord], now: float) -> Fate:
     """What became of a run.
 
     Dagster gives up on a run, or on its retry, when the code server is down at the moment of launching it. Such a run
-    is lost: it is no answer. A run whose step failed, that was canceled, or that died as often as it may is one.
+    is lost: it is no answer. A run whose step failed or that was canceled is one.
 
     Args:
-        runs: The run and its retries; none of them when they were deleted.
+        records: The run and its retries; none of them when they were deleted.
+        now: Epoch seconds.
     """
+    runs = [record.dagster_run for record in records]
     if any(run.status == dg.DagsterRunStatus.SUCCESS for run in runs) or not runs:
         return "ended"
     if any(not run.is_finished or _will_be_retried(run) for run in runs):
         return "on its way"
     parents = {run.parent_run_id for run in runs}
-    last = next(run for run in runs if run.run_id not in parents)
-    failed_itself = last.tags.get(RUN_FAILURE_REASON_TAG) == RunFailureReason.STEP_FAILURE.value
-    is_lost = last.status == dg.DagsterRunStatus.FAILURE and not failed_itself
-    return "lost" if is_lost else "ended"
+    last = next(record for record in records if record.dagster_run.run_id not in parents)
+    if last.dagster_run.status != dg.DagsterRunStatus.FAILURE:
+        return "ended"
+    if last.dagster_run.tags.get(RUN_FAILURE_REASON_TAG) == RunFailureReason.STEP_FAILURE.value:
+        return "ended"
+    return "lost" if now - (last.end_time or 0.0) > _SURE_AFTER_SECONDS else "on its way"
 
 
 def _will_be_retried(run: dg.DagsterRun) -> bool:

@@ -3,7 +3,7 @@
 import logging
 import time
 from collections import defaultdict
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 from datetime import UTC, date, datetime
 from functools import cached_property
 from logging import Logger
@@ -11,12 +11,13 @@ from logging import Logger
 import dagster as dg
 from dagster._core.storage.tags import RUN_KEY_TAG, SENSOR_NAME_TAG
 
-from mmt_assets.assets.messages import REJECTED_KEY, REQUESTS_KEY
+from mmt_assets.assets.messages import REQUESTS_KEY
 from mmt_assets.daily import daily_run_request
 from mmt_assets.forecast_requests.cursor import PendingRun, RequestCursor
 from mmt_assets.forecast_requests.fate import fate_of
 from mmt_assets.forecast_requests.hand import MOST_HELD, Delivery, Hand
 from mmt_assets.forecast_requests.judge import ConcertsUnknownError, Rejected, WantedConcert, WantedDay, why_not
+from mmt_assets.forecast_requests.rejections import dead_letter, reason, recorded_rejections, rejection_event
 from mmt_assets.forecast_requests.report import TickReport
 from mmt_assets.gcp.pubsub import PubSub, PubSubError
 from mmt_assets.gcp.pubsub_setup import DEAD_LETTERS, REQUESTS
@@ -48,7 +49,6 @@ _MOST_NAMED_IDS = 40
 # So often a run is asked for anew because Dagster lost it.
 _MOST_LOST = 2
 _RUN_KEYS_AT_ONCE = 100
-_LONGEST_REASON = 500
 
 
 class Tick:
@@ -111,12 +111,12 @@ class Tick:
         runs = self._runs_by_key([*self.cursor.pending, *self.cursor.watched])
         for key, pending in list(self.cursor.pending.items()):
             # A run that is only a row may never be handed to the queue.
-            if any(run.status != dg.DagsterRunStatus.NOT_STARTED for run in runs[key]):
+            if any(run.dagster_run.status != dg.DagsterRunStatus.NOT_STARTED for run in runs[key]):
                 self.cursor.settle(key)
             elif self._now.timestamp() - pending.asked_at > _ASK_AGAIN_SECONDS:
                 self._ask(key, pending)
         for key, watched in list(self.cursor.watched.items()):
-            fate = fate_of(runs[key])
+            fate = fate_of(runs[key], self._now.timestamp())
             if fate == "on its way":
                 continue
             del self.cursor.watched[key]
@@ -128,12 +128,12 @@ class Tick:
                 self._ask(next_key, again)
         self._just_answered = self.cursor.answered_messages() - before
 
-    def _runs_by_key(self, keys: list[str]) -> dict[str, list[dg.DagsterRun]]:
-        found = defaultdict[str, list[dg.DagsterRun]](list)
+    def _runs_by_key(self, keys: list[str]) -> dict[str, list[dg.RunRecord]]:
+        found = defaultdict[str, list[dg.RunRecord]](list)
         for first in range(0, len(keys), _RUN_KEYS_AT_ONCE):
             asked = dg.RunsFilter(tags={RUN_KEY_TAG: keys[first : first + _RUN_KEYS_AT_ONCE]})
-            for run in self._instance.get_runs(asked):
-                found[run.tags[RUN_KEY_TAG]].append(run)
+            for record in self._instance.get_run_records(asked):
+                found[record.dagster_run.tags[RUN_KEY_TAG]].append(record)
         return found
 
     def _pull(self) -> None:
@@ -188,9 +188,9 @@ class Tick:
         asked = {run.concert_id: run for run in self.cursor.pending.values() if run.concert_id}
         queued = self._queued_concert_runs()
         for concert_id, deliveries in wanted.items():
-            if reason := why_not(concert_id, known):
+            if why := why_not(concert_id, known):
                 for delivery in deliveries:
-                    delivery.wanted = Rejected(reason)
+                    delivery.wanted = Rejected(why)
                 rejected += deliveries
             elif pending := asked.get(concert_id):
                 self._join_pending(pending, deliveries)
@@ -300,22 +300,14 @@ class Tick:
         """Record rejections; the next tick, which knows that they are recorded, publishes the dead letters."""
         room = max(0, min(_MOST_REJECTED, _MOST_OWED_LETTERS - len(self.cursor.rejected)))
         self.report.waiting += len(deliveries[room:])
-        recorded = self._recorded(deliveries[:room])
+        recorded = recorded_rejections(self._instance, deliveries[:room])
         for delivery in deliveries[:room]:
             self.cursor.rejected[delivery.identity] = self.cursor.seconds_at_work
             self.report.rejected += 1
-            self._log.error(f"request {delivery.message_id} is rejected: {_reason(delivery)}")
+            self._log.error(f"request {delivery.message_id} is rejected: {reason(delivery)}")
             if delivery.identity not in recorded:
                 LOGGER.warning(f"request {delivery.message_id} is rejected", extra={"event": "request_rejected"})
-                self._events.append(_rejection_event(delivery))
-
-    def _recorded(self, deliveries: Sequence[Delivery]) -> set[str]:
-        """Rejections that a tick recorded before it was killed."""
-        wanted = dg.AssetRecordsFilter(
-            asset_key=REJECTED_KEY, asset_partitions=[delivery.identity for delivery in deliveries]
-        )
-        found = self._instance.fetch_observations(wanted, limit=2 * len(deliveries)).records if deliveries else []
-        return {str(record.partition_key) for record in found}
+                self._events.append(rejection_event(delivery))
 
     def _publish_dead_letters(self) -> None:
         """Publish the rejections that an earlier tick recorded. Without dead letters everything else goes on."""
@@ -327,7 +319,7 @@ class Tick:
         if not due:
             return
         try:
-            letters = [_dead_letter(delivery) for delivery in due]
+            letters = [dead_letter(delivery) for delivery in due]
             self._pubsub.publish_all(DEAD_LETTERS.topic, letters, timeout=_CALL_TIMEOUT_SECONDS)
         except PubSubError as error:
             self._log.error(f"{len(due)} rejected messages stay with Pub/Sub: {error}")
@@ -384,37 +376,6 @@ class Tick:
             dynamic_partitions_requests=partitions,
             asset_events=self._events,
         )
-
-
-def _reason(delivery: Delivery) -> str:
-    return delivery.wanted.reason[:_LONGEST_REASON] if isinstance(delivery.wanted, Rejected) else ""
-
-
-def _rejection_event(delivery: Delivery) -> dg.AssetObservation:
-    return dg.AssetObservation(
-        REJECTED_KEY,
-        # By which a later tick finds it.
-        partition=delivery.identity,
-        description=_reason(delivery),
-        metadata={
-            "source_message_id": delivery.message_id,
-            "reason": _reason(delivery),
-            "published_at": dg.MetadataValue.timestamp(delivery.published_at),
-            "size_bytes": delivery.size,
-        },
-    )
-
-
-def _dead_letter(delivery: Delivery) -> tuple[bytes, dict[str, str]]:
-    """The message's content, and as attributes why it was rejected and which one it was."""
-    attributes = {
-        "reason": _reason(delivery),
-        "source_message_id": delivery.message_id,
-        "source_published_at": delivery.published_at.isoformat(),
-        "source_subscription": REQUESTS.subscription,
-        "source_size_bytes": str(delivery.size),
-    }
-    return delivery.data, attributes
 
 
 def _ids(deliveries: Iterable[Delivery]) -> str:
