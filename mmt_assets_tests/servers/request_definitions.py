@@ -27,13 +27,15 @@ POINTS = {
     "acknowledged": "_acknowledge",
 }
 _LONGEST_STOP_SECONDS = 60.0
+# What a worker tells of no work.
+_NOTHING: dict[str, Any] = {"seconds": {}, "usage": {}}
 
 
 class NoWorkForConcerts(LocalProcess):
     """A concert's forecast is nothing to do: what an earlier one wrote stays. A day's is as ever."""
 
     def run(self, context: dg.AssetExecutionContext, job: WorkerJob) -> Outcome:
-        return super().run(context, job) if job.concert_id is None else Outcome([], [{"seconds": {}}], 0.0)
+        return super().run(context, job) if job.concert_id is None else Outcome([], [_NOTHING], 0.0)
 
 
 def _stop_at(name: str) -> None:
