@@ -27,7 +27,7 @@ from mmt_assets.warehouse import DuckDBWarehouse, Fence, ReplaceSlice, Slice
 
 AS_OF = date(2026, 6, 30)
 SALE_DAYS = 90
-FORECASTS = ("ticket_sales", "concert_outlook", "booking_curves", "city_demand_forecast")
+FORECASTS = ("ticket_sales", "concert_outlook", "booking_curves", "city_demand_forecast", "concert_proposals")
 
 
 def fill_warehouse(path: Path, concerts: int, finished: int) -> int:
