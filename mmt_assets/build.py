@@ -15,7 +15,14 @@ from mmt_assets.assets.forecasts import forecast_assets
 from mmt_assets.assets.messages import message_assets
 from mmt_assets.assets.operations import vm_ledger_asset
 from mmt_assets.assets.raw import raw_assets
-from mmt_assets.jobs import concert_forecast_job, daily_forecast_job, outlook_board_job, vm_ledger_job
+from mmt_assets.assets.scenarios import scenario_asset
+from mmt_assets.jobs import (
+    concert_forecast_job,
+    concert_scenario_job,
+    daily_forecast_job,
+    outlook_board_job,
+    vm_ledger_job,
+)
 from mmt_assets.resources import (
     BigQueryDatasets,
     DuckDBFile,
@@ -109,11 +116,19 @@ def build_definitions(
                 *feature_assets(settings),
                 *forecast_assets(settings),
                 accuracy_asset(settings),
+                scenario_asset(settings),
                 board_asset(settings),
                 *message_assets(),
                 *servers.assets,
             ],
-            jobs=[daily_job, concert_job, outlook_board_job(), retention_job(settings), *servers.jobs],
+            jobs=[
+                daily_job,
+                concert_job,
+                concert_scenario_job(),
+                outlook_board_job(),
+                retention_job(settings),
+                *servers.jobs,
+            ],
             schedules=[daily_forecast_schedule(settings), retention_schedule(settings), *servers.schedules],
             sensors=[
                 concert_partition_sensor(settings),

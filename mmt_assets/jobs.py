@@ -7,17 +7,18 @@ from dagster._core.definitions.unresolved_asset_job_definition import Unresolved
 
 from mmt_assets.assets.board import BOARD
 from mmt_assets.assets.catalog import asset_key
-from mmt_assets.contracts import CONCERT_FORECAST, VM_LEDGER
+from mmt_assets.contracts import CONCERT_FORECAST, CONCERT_SCENARIOS, VM_LEDGER
 from mmt_assets.resources.compute import RetryableFailure
 from mmt_assets.warehouse import WarehouseBusyError
 
 DAILY_JOB = "daily_forecast_job"
 CONCERT_JOB = "concert_forecast_job"
+SCENARIO_JOB = "concert_scenario_job"
 BOARD_JOB = "outlook_board_job"
 LEDGER_JOB = "vm_ledger_job"
 RETENTION_JOB = "retention_job"
 # What is materialised in the UI runs in a job of Dagster's own.
-OUR_JOBS = (DAILY_JOB, CONCERT_JOB, BOARD_JOB, LEDGER_JOB, RETENTION_JOB, "__ASSET_JOB")
+OUR_JOBS = (DAILY_JOB, CONCERT_JOB, SCENARIO_JOB, BOARD_JOB, LEDGER_JOB, RETENTION_JOB, "__ASSET_JOB")
 # A rerun replaces what is there, so a retry starts from the beginning; how often is set in dagster.yaml.
 _RETRY_TAGS = {"dagster/retry_strategy": "ALL_STEPS"}
 
@@ -34,7 +35,7 @@ def daily_forecast_job() -> UnresolvedAssetJobDefinition:
     # Forecasts are cut finer than raw and features, and the job as a whole like forecasts, as Dagster then says.
     warnings.filterwarnings("ignore", message=f"Asset job {DAILY_JOB} materializes assets with varying")
     selection = dg.AssetSelection.groups("raw", "features", "forecasts") - dg.AssetSelection.assets(
-        asset_key(CONCERT_FORECAST)
+        asset_key(CONCERT_FORECAST), asset_key(CONCERT_SCENARIOS)
     )
     return dg.define_asset_job(
         DAILY_JOB,
@@ -53,6 +54,18 @@ def concert_forecast_job() -> UnresolvedAssetJobDefinition:
         CONCERT_JOB,
         selection=dg.AssetSelection.assets(asset_key(CONCERT_FORECAST)),
         description="Forecast one concert on demand; choose the concert as partition.",
+        executor_def=dg.in_process_executor,
+        tags=_RETRY_TAGS,
+        hooks={retry_when_worthwhile},
+    )
+
+
+def concert_scenario_job() -> UnresolvedAssetJobDefinition:
+    """What if one concert had another capacity, date, start of sale or price."""
+    return dg.define_asset_job(
+        SCENARIO_JOB,
+        selection=dg.AssetSelection.assets(asset_key(CONCERT_SCENARIOS)),
+        description="What-if of one concert; choose the concert as partition, give the change as configuration.",
         executor_def=dg.in_process_executor,
         tags=_RETRY_TAGS,
         hooks={retry_when_worthwhile},

@@ -85,6 +85,7 @@ GRAPH: dict[str, tuple[list[str], str | None, list[str]]] = {
     "forecasts/concert_proposals": (_FORECAST_INPUTS, _DAYS, _MODEL),
     "forecasts/concert_forecast": (_FORECAST_INPUTS, "DynamicPartitionsDefinition", _MODEL),
     "forecasts/published_outlook": (["forecasts/concert_forecast", "forecasts/concert_outlook"], None, _MODEL),
+    "forecasts/concert_scenarios": (_FORECAST_INPUTS, "DynamicPartitionsDefinition", _MODEL),
     "forecasts/accuracy": (
         ["features/concert_sales", "forecasts/concert_outlook", "forecasts/published_outlook", "raw/concerts"],
         None,
@@ -119,6 +120,7 @@ OWN_CHECKS = {
     "forecasts/accuracy": {"beats_additive_pickup", "coverage_holds"},
 }
 ON_DEMAND = "forecasts/concert_forecast"
+WHAT_IF = "forecasts/concert_scenarios"
 # What sees to machines of the cloud is there with MMT_ENV=gcp alone.
 LEDGER = "operations/vm_ledger"
 _SERVER_SENSORS = {"finished": 10, "release": 5, "reaper": 30}
@@ -195,15 +197,16 @@ def test_columns_and_checks_come_from_the_contracts(described: dict[str, Any]) -
 
 def test_what_the_daily_run_makes_must_be_fresh(described: dict[str, Any]) -> None:
     policies = {key: asset["fresh_for_seconds"] for key, asset in described["assets"].items()}
-    without = WRITTEN_ALONG | OBSERVED | {ON_DEMAND, LEDGER}
+    without = WRITTEN_ALONG | OBSERVED | {ON_DEMAND, WHAT_IF, LEDGER}
     assert policies == {key: None if key in without else 26 * 3600 for key in described["assets"]}
 
 
 def test_jobs_schedules_sensors_and_resources(described: dict[str, Any]) -> None:
     made, is_gcp = set(GRAPH) - WRITTEN_ALONG - OBSERVED, described["env"] == "gcp"
     assert described["jobs"] == {
-        "daily_forecast_job": sorted(made - {ON_DEMAND}),
+        "daily_forecast_job": sorted(made - {ON_DEMAND, WHAT_IF}),
         "concert_forecast_job": [ON_DEMAND],
+        "concert_scenario_job": [WHAT_IF],
         "outlook_board_job": ["forecasts/outlook_board"],
         "retention_job": [],
         **({"vm_ledger_job": [LEDGER]} if is_gcp else {}),

@@ -39,6 +39,7 @@ from mmt_assets.resources.warehouse import record_usage
 from mmt_assets.settings import Settings
 from mmt_assets.warehouse import Slice, Usage
 from mmt_assets.worker.job import WorkerJob
+from mmt_assets.worker.scenario_request import ScenarioRequest
 
 _FEATURES = [asset_key(CONCERT_SALES), asset_key(CITY_DEMAND)]
 _DAY_TABLES = (TICKET_SALES, CONCERT_OUTLOOK, BOOKING_CURVES, CITY_DEMAND_FORECAST, CONCERT_PROPOSALS)
@@ -85,7 +86,7 @@ def _day_forecasts(settings: Settings) -> dg.AssetsDefinition:
         require_history(context, _FEATURES, settings, days.last)
         today = settings.last_complete_day(datetime.now(UTC))
         live_date = today if days.first <= today <= days.last else None
-        job = _job(context, settings, warehouse, as_of_dates=tuple(days.days()), live_date=live_date)
+        job = worker_job(context, settings, warehouse, as_of_dates=tuple(days.days()), live_date=live_date)
         outcome = compute.run(context, job)
         yield from outcome.results
         report = outcome.messages[-1]
@@ -99,7 +100,7 @@ def _day_forecasts(settings: Settings) -> dg.AssetsDefinition:
     return day_forecasts
 
 
-def _job(
+def worker_job(
     context: dg.AssetExecutionContext,
     settings: Settings,
     warehouse: WarehouseResource,
@@ -107,7 +108,9 @@ def _job(
     as_of_dates: tuple[date, ...],
     live_date: date | None,
     concert_id: str | None = None,
+    scenario: ScenarioRequest | None = None,
 ) -> WorkerJob:
+    """What the worker is to do for this run."""
     fence = run_fence(context)
     return WorkerJob(
         warehouse=warehouse.address(),
@@ -129,6 +132,7 @@ def _job(
             capacities=settings.capacities(),
             limit=settings.proposal_places,
         ),
+        scenario=scenario,
     )
 
 
@@ -193,9 +197,9 @@ def _concert_forecast(settings: Settings) -> dg.AssetsDefinition:
     ) -> AssetResults:
         load_matplotlib()
         concert_id = context.partition_key
-        as_of, is_latest = _as_of_date(context, settings, config)
+        as_of, is_latest = chosen_as_of_date(context, settings, config.as_of_date)
         live_date = as_of if is_latest else None
-        job = _job(context, settings, warehouse, as_of_dates=(as_of,), live_date=live_date, concert_id=concert_id)
+        job = worker_job(context, settings, warehouse, as_of_dates=(as_of,), live_date=live_date, concert_id=concert_id)
         outcome = compute.run(context, job)
         record_usage(context, Usage(**outcome.messages[-1]["usage"]))
         with warehouse.open(context, read_only=True) as session:
@@ -210,8 +214,8 @@ def _concert_forecast(settings: Settings) -> dg.AssetsDefinition:
     return concert_forecast
 
 
-def _as_of_date(
-    context: dg.AssetExecutionContext, settings: Settings, config: ConcertForecastConfig
+def chosen_as_of_date(
+    context: dg.AssetExecutionContext, settings: Settings, as_of_date: str | None
 ) -> tuple[date, bool]:
     """The as-of date of the configuration, else the latest day whose features are complete; and whether it is that."""
     latest = last_day_with_history(context.instance, _FEATURES, settings)
@@ -221,8 +225,8 @@ def _as_of_date(
             f"{settings.partitions_start()} on: materialise the daily job first"
         )
     try:
-        as_of = date.fromisoformat(config.as_of_date) if config.as_of_date else latest
+        as_of = date.fromisoformat(as_of_date) if as_of_date else latest
     except ValueError:
-        raise dg.Failure(f"as_of_date {config.as_of_date!r} is no date: expected YYYY-MM-DD") from None
+        raise dg.Failure(f"as_of_date {as_of_date!r} is no date: expected YYYY-MM-DD") from None
     require_history(context, _FEATURES, settings, as_of)
     return as_of, as_of == latest

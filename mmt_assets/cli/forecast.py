@@ -1,6 +1,7 @@
-"""`python -m mmt_assets forecast`: one concert on demand."""
+"""`python -m mmt_assets forecast` and `scenario`: one concert on demand."""
 
 import time
+from collections.abc import Mapping
 from datetime import date
 
 from mmt_assets.assets.catalog import asset_key
@@ -8,15 +9,16 @@ from mmt_assets.build import build_warehouse
 from mmt_assets.cli.instance import open_instance
 from mmt_assets.cli.runs import failure_reason, run_job
 from mmt_assets.cli.terminal import console
-from mmt_assets.contracts import CONCERT_FORECAST
-from mmt_assets.jobs import CONCERT_JOB
+from mmt_assets.contracts import CONCERT_FORECAST, CONCERT_SCENARIOS, TableContract
+from mmt_assets.jobs import CONCERT_JOB, SCENARIO_JOB
 from mmt_assets.partitions import CONCERT_ID, CONCERTS, is_concert_partition_key
 from mmt_assets.settings import Settings
 from mmt_assets.warehouse import Statement
+from mmt_assets.worker.scenario_request import read_request
 
 
 def forecast_concert(settings: Settings, concert_id: str, as_of: date | None, started: float) -> None:
-    """Register the concert's partition if needed, materialise it, print the verdict and where the time went.
+    """Forecast one concert, print the verdict and where the time went.
 
     Args:
         settings: Settings.
@@ -28,17 +30,50 @@ def forecast_concert(settings: Settings, concert_id: str, as_of: date | None, st
         ValueError: The concert is not known, or its id cannot be a partition.
         RuntimeError: The run failed.
     """
+    config = {"as_of_date": as_of.isoformat()} if as_of else {}
+    materialize_concert(settings, CONCERT_JOB, CONCERT_FORECAST, concert_id, config, started)
+
+
+def suppose(settings: Settings, concert_id: str, changes: Mapping[str, object], started: float) -> None:
+    """What if the concert were changed: forecast it both ways, print the difference.
+
+    Args:
+        settings: Settings.
+        concert_id: Concert.
+        changes: Configuration of `forecasts/concert_scenarios`; what is None is left out.
+        started: `time.monotonic()` when the command began.
+
+    Raises:
+        ValueError: The concert is not known, or the change makes no sense.
+        RuntimeError: The run failed.
+    """
+    config = {name: value for name, value in changes.items() if value is not None}
+    # Before Dagster starts, which takes seconds.
+    read_request({name: value for name, value in config.items() if name != "as_of_date"})
+    materialize_concert(settings, SCENARIO_JOB, CONCERT_SCENARIOS, concert_id, config, started)
+
+
+def materialize_concert(
+    settings: Settings,
+    job: str,
+    contract: TableContract,
+    concert_id: str,
+    config: Mapping[str, object],
+    started: float,
+) -> None:
+    """Register the concert's partition if needed, run the job for it, print the verdict and where the time went."""
     _require_known(settings, concert_id)
-    asset = asset_key(CONCERT_FORECAST)
-    ops = {asset.to_python_identifier(): {"config": {"as_of_date": as_of.isoformat()}}} if as_of else None
+    op = asset_key(contract).to_python_identifier()
     with open_instance() as instance:
         if not instance.has_dynamic_partition(str(CONCERTS.name), concert_id):
             instance.add_dynamic_partitions(str(CONCERTS.name), [concert_id])
         ready = time.monotonic()
-        result = run_job(instance, settings, CONCERT_JOB, concert_id=concert_id, ops=ops)
+        result = run_job(
+            instance, settings, job, concert_id=concert_id, ops={op: {"config": config}} if config else None
+        )
         if not result.success:
             raise RuntimeError(failure_reason(result))
-        [event] = result.asset_materializations_for_node(asset.to_python_identifier())
+        [event] = result.asset_materializations_for_node(op)
     figures = {key: value.value for key, value in event.metadata.items()}
     console.print(f"\n{figures['verdict']}", highlight=False)
     finished = time.monotonic()

@@ -64,6 +64,35 @@ def forecast(
 
 
 @app.command()
+def scenario(
+    concert_id: Annotated[str, typer.Argument(help="Concert, as the source names it")],
+    capacity: Annotated[int | None, typer.Option(help="Seats from now on")] = None,
+    show_date: Annotated[datetime | None, typer.Option(formats=["%Y-%m-%d"], help="Day of the show")] = None,
+    on_sale_date: Annotated[
+        datetime | None, typer.Option(formats=["%Y-%m-%d"], help="First day of sale, if it is not on sale yet")
+    ] = None,
+    price: Annotated[float | None, typer.Option(help="Ticket price from now on; needs --price-elasticity")] = None,
+    current_price: Annotated[float | None, typer.Option(help="Price to compare with; default the mean so far")] = None,
+    price_elasticity: Annotated[
+        float | None, typer.Option(help="Assumed percent of demand per percent of price, 0 or below")
+    ] = None,
+    as_of: Annotated[datetime | None, typer.Option(formats=["%Y-%m-%d"], help="As-of date; default the latest")] = None,
+) -> None:
+    """What if a concert had another capacity, date, start of sale or price? Its forecast stays as it is."""
+    started = time.monotonic()
+    settings = read_settings()
+    from mmt_assets.cli.forecast import suppose  # noqa: PLC0415
+
+    dates = {"show_date": show_date, "on_sale_date": on_sale_date, "as_of_date": as_of}
+    changes = {name: value.date().isoformat() if value else None for name, value in dates.items()}
+    prices = {"price": price, "current_price": current_price, "price_elasticity": price_elasticity}
+    try:
+        suppose(settings, concert_id, {"capacity": capacity, **changes, **prices}, started)
+    except (WarehouseError, FileNotFoundError, RuntimeError, ValueError) as error:
+        fail(str(error))
+
+
+@app.command()
 def board(
     as_of: Annotated[
         datetime | None, typer.Option(formats=["%Y-%m-%d"], help="Show a past day, as it was forecast then")

@@ -1,6 +1,6 @@
 """One contract per table: columns, types, keys and rules."""
 
-from mmt_assets.contracts.analysts import ACCURACY, ANALYST_TABLES, CONCERT_PROPOSALS
+from mmt_assets.contracts.analysts import ACCURACY, ANALYST_TABLES, CONCERT_PROPOSALS, CONCERT_SCENARIOS
 from mmt_assets.contracts.features import CITY_DEMAND, CONCERT_SALES, FEATURE_TABLES
 from mmt_assets.contracts.forecasts import (
     BOOKING_CURVES,
@@ -37,6 +37,7 @@ __all__ = [
     "CONCERT_OUTLOOK",
     "CONCERT_PROPOSALS",
     "CONCERT_SALES",
+    "CONCERT_SCENARIOS",
     "FEATURE_TABLES",
     "FORECAST_TABLES",
     "MAKES",

@@ -1,6 +1,6 @@
 """Contracts of the tables that analysts and promoters decide on: accuracy, proposals, what-if results."""
 
-from mmt_assets.contracts.forecasts import AS_OF, ORIGIN, PROVENANCE, RUN_COLUMNS, quantile_columns
+from mmt_assets.contracts.forecasts import AS_OF, CONCERT, ORIGIN, PROVENANCE, RUN_COLUMNS, quantile_columns
 from mmt_assets.contracts.spec import Column, Rule, TableContract, quantiles_ordered
 
 SCORED_MODELS = ("published", "additive_pickup")
@@ -105,4 +105,52 @@ CONCERT_PROPOSALS = TableContract(
     ),
 )
 
-ANALYST_TABLES = (ACCURACY, CONCERT_PROPOSALS)
+CONCERT_SCENARIOS = TableContract(
+    schema="forecasts",
+    name="concert_scenarios",
+    description="What-if results: a concert's forecast as it is (unchanged_) and as it would be. Never published.",
+    columns=(
+        CONCERT,
+        Column("scenario_id", "STRING", "Hash of the concert and what was changed: asking again replaces the row"),
+        AS_OF,
+        Column("changes", "STRING", "What was changed, in words"),
+        Column("artist", "STRING", "Artist"),
+        Column("city", "STRING", "City"),
+        Column("country", "STRING", "Country"),
+        Column("currency", "STRING", "Currency of the orders", required=False),
+        Column("sold", "INT64", "Net tickets sold so far"),
+        Column("capacity", "INT64", "Seats in the scenario; null when unknown", required=False),
+        Column("show_date", "DATE", "Day of the show in the scenario"),
+        Column("on_sale_date", "DATE", "First day of sale in the scenario", required=False),
+        Column("price", "FLOAT64", "Price in the scenario; null when it was left alone", required=False, minimum=0),
+        Column("current_price", "FLOAT64", "Price that it is compared with", required=False, minimum=0),
+        Column("price_elasticity", "FLOAT64", "Assumed, not learned: % of demand per % of price", required=False),
+        Column("demand_factor", "FLOAT64", "Factor on the tickets still to be bought, from the price", minimum=0),
+        *quantile_columns("final", "Net tickets at the show in the scenario", minimum=0),
+        Column("sell_out_probability", "FLOAT64", "Probability of a sell-out in the scenario", required=False),
+        Column("sell_out_date", "DATE", "Day on which the median path reaches the capacity", required=False),
+        Column("revenue_ahead", "FLOAT64", "Tickets still to be sold (p50) times the price", required=False),
+        Column("unchanged_capacity", "INT64", "Seats as it is", required=False),
+        Column("unchanged_show_date", "DATE", "Day of the show as it is"),
+        *quantile_columns("unchanged_final", "Net tickets at the show as it is", minimum=0),
+        Column("unchanged_sell_out_probability", "FLOAT64", "Probability of a sell-out as it is", required=False),
+        Column("unchanged_revenue_ahead", "FLOAT64", "Revenue still to come as it is", required=False),
+        Column("difference_p50", "FLOAT64", "final_p50 - unchanged_final_p50"),
+        Column("assumptions", "STRING", "What the result takes for granted"),
+        Column("method", "STRING", "Model that made the row"),
+        *RUN_COLUMNS,
+    ),
+    key=("concert_id", "scenario_id"),
+    cluster_by=("concert_id",),
+    rules=(
+        quantiles_ordered("final", "unchanged_final"),
+        Rule("probability_in_range", "0 <= sell_out_probability <= 1", "sell_out_probability NOT BETWEEN 0 AND 1"),
+        Rule(
+            "price_states_its_assumption",
+            "A price comes with its elasticity",
+            "price IS NOT NULL AND price_elasticity IS NULL",
+        ),
+    ),
+)
+
+ANALYST_TABLES = (ACCURACY, CONCERT_PROPOSALS, CONCERT_SCENARIOS)

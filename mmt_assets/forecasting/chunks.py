@@ -73,6 +73,19 @@ class Comparison:
 
 
 @dataclass(frozen=True)
+class Supposition:
+    """What is supposed of all concerts of a task, for a what-if.
+
+    Attributes:
+        capacity: Capacity from now on; what was sold so far is judged by the one that it was sold under. None: as is.
+        demand_factor: Factor on the tickets that would be bought from now on.
+    """
+
+    capacity: float | None = None
+    demand_factor: float = 1.0
+
+
+@dataclass(frozen=True)
 class Task:
     """Everything that the forecast of any concert needs, whichever process makes it."""
 
@@ -82,6 +95,7 @@ class Task:
     learned: Learned
     comparison: Comparison
     options: ForecastOptions
+    supposed: Supposition = Supposition()
 
 
 @dataclass(frozen=True)
@@ -214,6 +228,8 @@ def _forecast_together(task: Task, chunk: Ints, failure: str | None = None) -> P
         paths = model_paths(learned.knowledge, origin, horizon, options.engine, options.processes)
     else:
         paths = prior_alone(learned.knowledge, origin, horizon, options.engine, failure)
+    factor = task.supposed.demand_factor
+    paths = replace(paths, named={name: factor * path for name, path in paths.named.items()})
     mixed = _combine(learned, origin, paths)
     compared = pace(
         origin,
@@ -221,6 +237,9 @@ def _forecast_together(task: Task, chunk: Ints, failure: str | None = None) -> P
         task.comparison.finished,
         task.comparison.log_expected,
     )
+    if task.supposed.capacity is not None:
+        concerts = replace(history.concerts, capacity=np.full(len(chunk), task.supposed.capacity))
+        origin = replace(origin, history=replace(history, concerts=concerts))
     forecasts = [_one_concert(learned, origin, i, mixed, paths.kept) for i in range(len(chunk))]
     rows = [
         _outlook_row(origin, i, one, compared, task.day)

@@ -61,18 +61,37 @@ def forecast(
     Raises:
         ValueError: The frames are malformed, hold a sale after `as_of`, or a named concert cannot be forecast.
     """
+    return forecast_targets(learn_task(inputs, as_of, options), concert_ids, progress, spread)
+
+
+def learn_task(inputs: ForecastInputs, as_of: date, options: ForecastOptions) -> Task:
+    """Learn from all concerts together; what the task then forecasts depends on nothing else.
+
+    Raises:
+        ValueError: The frames are malformed or hold a sale after `as_of`.
+    """
     day = epoch_day(as_of)
     concerts = read_concerts(inputs)
     sales = read_sales(inputs, concerts, day)
-    targets = _targets(concerts, day, concert_ids)
     pool = _pool(concerts, sales, day, options)
     learned = _learn(pool, day, options)
-    task = Task(concerts, sales, day, learned, compare_with(learned, pool, day), options)
-    made = joined(publish(task, targets, progress, spread))
+    return Task(concerts, sales, day, learned, compare_with(learned, pool, day), options)
+
+
+def forecast_targets(
+    task: Task,
+    concert_ids: Sequence[str] | None = None,
+    progress: Callable[[int, int], None] | None = None,
+    spread: Spread | None = None,
+) -> ForecastResult:
+    """Forecast concerts by what was learned; arguments, result and errors as those of `forecast`."""
+    made = joined(publish(task, _targets(task.concerts, task.day, concert_ids), progress, spread))
     table = made.outlook.assign(sell_out_date=pd.to_datetime(made.outlook["sell_out_date"]).astype("datetime64[ns]"))
     paths = made.ticket_sales
-    paths.insert(0, "concert_id", pd.Series(concerts.ids[paths.pop("concert").to_numpy(dtype=np.int64)], dtype=object))
-    return ForecastResult(paths, table, curves_frame(learned.knowledge.curves), made.final_quantiles, made.failures)
+    ids = task.concerts.ids[paths.pop("concert").to_numpy(dtype=np.int64)]
+    paths.insert(0, "concert_id", pd.Series(ids, dtype=object))
+    curves = curves_frame(task.learned.knowledge.curves)
+    return ForecastResult(paths, table, curves, made.final_quantiles, made.failures)
 
 
 def _targets(concerts: Concerts, day: int, concert_ids: Sequence[str] | None) -> Ints:

@@ -24,9 +24,11 @@ def main() -> None:
     pipes, storage_link = open_pipes()
     with pipes:
         # Inside the session, so that a broken environment is reported to the run as well.
+        from mmt_assets.worker.scenario import run_scenario  # noqa: PLC0415
         from mmt_assets.worker.work import run_job  # noqa: PLC0415
 
-        run_job(WorkerJob.model_validate(pipes.extras["job"]), pipes, link or storage_link)
+        job = WorkerJob.model_validate(pipes.extras["job"])
+        (run_scenario if job.scenario else run_job)(job, pipes, link or storage_link)
 
 
 if __name__ == "__main__":

@@ -8,6 +8,7 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from mmt_assets.forecasting.proposals import ProposalOptions
 from mmt_assets.warehouse import DuckDBWarehouse, Fence, Warehouse
+from mmt_assets.worker.scenario_request import ScenarioRequest
 
 
 class DuckDBAddress(BaseModel):
@@ -77,6 +78,7 @@ class WorkerJob(BaseModel):
         spark_master: Spark master that all active concerts are spread to; None for this machine's processes.
         exports: Directory of the Parquet exports; None where the worker's machine does not outlive it.
         proposals: Threshold and capacities of proposed concerts.
+        scenario: What-if of the one concert, in place of its forecast.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -94,11 +96,13 @@ class WorkerJob(BaseModel):
     spark_master: str | None = None
     exports: str | None
     proposals: ProposalOptions = ProposalOptions()
+    scenario: ScenarioRequest | None = None
 
     @property
     def labels(self) -> dict[str, str]:
         """Whose cost the worker's statements are."""
-        return {"run": self.run_id, "asset": "concert_forecast" if self.concert_id else "day_forecasts"}
+        one = "concert_scenarios" if self.scenario else "concert_forecast"
+        return {"run": self.run_id, "asset": one if self.concert_id else "day_forecasts"}
 
     @property
     def fence(self) -> Fence:

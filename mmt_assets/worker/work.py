@@ -69,7 +69,7 @@ def run_job(job: WorkerJob, pipes: PipesContext, link: RunLink | None = None) ->
         usage = session.usage
     seconds.lap("read")
     if job.concert_id:
-        _require_active(job.concert_id, inputs)
+        require_active(job.concert_id, inputs)
     pipes.log.info(f"read inputs for {len(inputs)} as-of dates in {seconds['read']:.1f} s")
 
     tables = []
@@ -149,7 +149,7 @@ class NotForecastableError(Exception):
     """The concert cannot be forecast as of that day; the message says why."""
 
 
-def _require_active(concert_id: str, inputs: Mapping[date, ForecastInputs]) -> None:
+def require_active(concert_id: str, inputs: Mapping[date, ForecastInputs]) -> None:
     """Refuse a concert that is not known or not ahead."""
     for day, known in inputs.items():
         concert = known.concerts[known.concerts["concert_id"] == concert_id]
