@@ -31,7 +31,9 @@ from mmt_assets.resources import (
     SourceResource,
     WarehouseResource,
 )
+from mmt_assets.resources.compute import ComputeResource
 from mmt_assets.resources.compute_engine import ComputeEngineServer, ServerForDays
+from mmt_assets.resources.dataproc import DataprocCluster
 from mmt_assets.retention import retention_job
 from mmt_assets.schedules import daily_forecast_schedule, retention_schedule, vm_ledger_schedule
 from mmt_assets.sensors.catch_up import catch_up_sensor
@@ -66,11 +68,15 @@ def build_resources(settings: Settings) -> dict[str, Any]:
     return {
         "warehouse": build_warehouse(settings),
         "source": SourceResource(path=settings.source_location, is_sample=settings.source == "sample"),
-        "compute": beside
-        if settings.env == "local"
-        else ServerForDays(server=ComputeEngineServer.from_settings(settings), beside=beside),
+        "compute": beside if settings.env == "local" else ServerForDays(server=_server(settings), beside=beside),
         "pubsub": PubSubResource(project=settings.project, emulator=settings.pubsub_emulator),
     }
+
+
+def _server(settings: Settings) -> ComputeResource:
+    """Where whole days are forecast in the cloud: on one machine, or on a cluster that is there already."""
+    place = DataprocCluster if settings.dataproc_cluster else ComputeEngineServer
+    return place.from_settings(settings)
 
 
 @dataclass(frozen=True)

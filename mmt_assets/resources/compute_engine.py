@@ -75,14 +75,14 @@ class ComputeEngineServer(ComputeResource):
 
 
 class ServerForDays(ComputeResource):
-    """Whole days on the analysis server, one concert beside the run: no machine boots for seconds of work.
+    """Whole days on the analysis server or a cluster, one concert beside the run: nothing boots for seconds of work.
 
     Attributes:
         server: Where days are forecast.
         beside: Where one concert is.
     """
 
-    server: ComputeEngineServer
+    server: ComputeResource
     beside: LocalProcess
 
     def run(self, context: dg.AssetExecutionContext, job: WorkerJob) -> Outcome:

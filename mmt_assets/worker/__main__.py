@@ -17,7 +17,8 @@ def main() -> None:
     logging.getLogger("prophet").setLevel(logging.WARNING)
     parser = argparse.ArgumentParser(prog="python -m mmt_assets.worker")
     parser.add_argument("--heartbeat-seconds", type=float, help="stdin is a pipe of heartbeats from the run")
-    heartbeat_seconds = parser.parse_args().heartbeat_seconds
+    # On Dataproc, Pipes has arguments of its own.
+    heartbeat_seconds = parser.parse_known_args()[0].heartbeat_seconds
     link = RunLink(heartbeat_seconds) if heartbeat_seconds else None
     if link:
         link.watch()

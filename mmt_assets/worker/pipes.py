@@ -1,6 +1,6 @@
 """How the worker reports: to a file beside its run, or through Cloud Storage from another machine."""
 
-from dagster_pipes import PipesContext, PipesEnvVarParamsLoader, open_dagster_pipes
+from dagster_pipes import PipesCliArgsParamsLoader, PipesContext, PipesEnvVarParamsLoader, open_dagster_pipes
 
 from mmt_assets.worker.link import RunLink
 
@@ -11,7 +11,9 @@ def open_pipes() -> tuple[PipesContext, RunLink | None]:
     Returns:
         Pipes, and the link to the run where the parameters name one; beside its run, the worker has a pipe instead.
     """
-    loader = PipesEnvVarParamsLoader()
+    # Dataproc hands arguments to a job, everybody else variables.
+    arguments = PipesCliArgsParamsLoader()
+    loader = arguments if arguments.is_dagster_pipes_process() else PipesEnvVarParamsLoader()
     messages = loader.load_messages_params() if loader.is_dagster_pipes_process() else {}
     if "bucket" not in messages:
         return open_dagster_pipes(), None
@@ -19,5 +21,7 @@ def open_pipes() -> tuple[PipesContext, RunLink | None]:
     from mmt_assets.worker.storage import StorageContextLoader, StorageLink, StorageMessageWriter  # noqa: PLC0415
 
     context_loader = StorageContextLoader() if "bucket" in loader.load_context_params() else None
-    pipes = open_dagster_pipes(context_loader=context_loader, message_writer=StorageMessageWriter())
+    pipes = open_dagster_pipes(
+        context_loader=context_loader, message_writer=StorageMessageWriter(), params_loader=loader
+    )
     return pipes, StorageLink(messages)
