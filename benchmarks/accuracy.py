@@ -248,6 +248,25 @@ def by_horizon(rows: pd.DataFrame) -> pd.DataFrame:
     return pd.DataFrame(columns)
 
 
+def print_tables(rows: pd.DataFrame, horizons: list[int]) -> None:
+    """Print all figures per horizon, WAPE by segment, and both halves of the origins."""
+    pd.set_option("display.width", 200)
+    figures = summary(rows)
+    for horizon in horizons:
+        some = rows[(rows["horizon"] == horizon) & (rows["model"] == "ours")]
+        if some.empty:
+            continue
+        print(f"\n{horizon} days before the show: {len(some)} forecasts, {some['sold_out'].sum():.0f} sold out")
+        table = pd.DataFrame(figures[str(horizon)]).T.join(paired(rows, horizon))
+        print(table.sort_values("wape").round(4).to_string())
+    print("\nWAPE by segment, all horizons")
+    print(by_segment(rows).round(3).T.to_string())
+    later = rows["origin"] >= sorted(rows["origin"].unique())[rows["origin"].nunique() // 2]
+    for name, part in (("first", rows[~later]), ("second", rows[later])):
+        print(f"\nWAPE and CRPS, {name} half of the origins")
+        print(by_horizon(part).round(4).to_string())
+
+
 def main() -> None:
     """Run the backtest and print its tables."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
@@ -267,18 +286,7 @@ def main() -> None:
         raise SystemExit("no origin has enough finished concerts")
     figures = summary(rows)
     if not arguments.json:
-        pd.set_option("display.width", 200)
-        for horizon in arguments.horizons:
-            some = rows[(rows["horizon"] == horizon) & (rows["model"] == "ours")]
-            print(f"\n{horizon} days before the show: {len(some)} forecasts, {some['sold_out'].sum():.0f} sold out")
-            table = pd.DataFrame(figures[str(horizon)]).T.join(paired(rows, horizon))
-            print(table.sort_values("wape").round(4).to_string())
-        print("\nWAPE by segment, all horizons")
-        print(by_segment(rows).round(3).T.to_string())
-        later = rows["origin"] >= sorted(rows["origin"].unique())[rows["origin"].nunique() // 2]
-        for name, part in (("first", rows[~later]), ("second", rows[later])):
-            print(f"\nWAPE and CRPS, {name} half of the origins")
-            print(by_horizon(part).round(4).to_string())
+        print_tables(rows, arguments.horizons)
     print(json.dumps({"source": arguments.source, "events": len(source.concerts), "horizons": figures}))
 
 
