@@ -1,6 +1,6 @@
 """What finished concerts teach one by one: the boosted trees and the comparison with similar concerts."""
 
-from dataclasses import replace
+from dataclasses import fields, replace
 from datetime import date, timedelta
 
 import numpy as np
@@ -12,7 +12,7 @@ from mmt_assets.forecasting.curves import choose_segmentation
 from mmt_assets.forecasting.history import History, at_origin, build_history
 from mmt_assets.forecasting.inputs import epoch_day, read_concerts, read_sales
 from mmt_assets.forecasting.similar import SimilarConcerts
-from mmt_assets.forecasting.standing import MIN_CONCERTS, Standing, standing_now
+from mmt_assets.forecasting.standing import MIN_CONCERTS, Standing, lessons, standing_now
 from mmt_assets.forecasting.trees import BoostedTrees
 
 AS_OF = date(2025, 6, 30)
@@ -99,6 +99,25 @@ def test_what_ends_after_a_past_day_teaches_nothing_on_it() -> None:
     for name in MODELS:
         first, second = (model_of(some, name).net_change(now) for some in both)
         np.testing.assert_array_equal(first, second)
+
+
+def test_how_a_concert_stood_does_not_know_what_came_later() -> None:
+    history, horizon = history_of(world(80)), 10
+    done = history.take(np.flatnonzero(history.concerts.show < DAY))
+    later = done.days_out[None, :] < horizon
+    prior, rates = np.ones(done.sold.shape), np.full(done.sold.shape[1], 0.01)
+    both = [
+        lessons(at_origin(replace(done, sold=sold), DAY, 45.0), prior, rates, (3.0, 0.95), DAY)
+        for sold in (done.sold, np.where(later, 5 * done.sold + 1, done.sold))
+    ]
+    assert both[0] is not None
+    assert both[1] is not None
+    early = both[0].standing.days_to_show >= horizon
+    assert 0 < early.sum() < len(early)
+    for column in fields(Standing):
+        first, second = (getattr(some.standing, column.name)[early] for some in both if some is not None)
+        np.testing.assert_array_equal(first, second)
+    assert (both[1].change[early] > both[0].change[early]).all()
 
 
 @pytest.mark.parametrize("name", MODELS)
