@@ -74,6 +74,7 @@ class Size:
 
 
 FULL = Size(repetitions=5, ours=2_000, stock=24, batched=200, checked=100, scale=(1_000, 10_000, 50_000))
+SMALL = Size(repetitions=2, ours=2_000, stock=4, batched=12, checked=12, scale=(50_000,))
 QUICK = Size(repetitions=2, ours=200, stock=4, batched=20, checked=6, scale=(1_000,))
 
 
@@ -223,7 +224,7 @@ def measure_set(name: str, size: Size, workers: int, pool: ProcessPoolExecutor) 
                     ratios[peer].append(seconds / own)
     ratio = {peer: _spread(values) if values else None for peer, values in ratios.items()}
     result = {"ratio": ratio, "ms_per_series": statistics.median(ours) * 1e3}
-    print(f"{name}: {result['ms_per_series']:.4f} ms per series")
+    print(f"{name}: {result['ms_per_series']:.4f} ms per series", flush=True)
     for peer, found in ratio.items():
         print(f"  {peer}: " + ("-" if found is None else "{median:.0f}x ({min:.0f} to {max:.0f})".format(**found)))
     return result
@@ -261,11 +262,13 @@ def main() -> None:
     """Run the benchmark from the command line."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--json", action="store_true", help="print the figures as one last line of JSON")
-    parser.add_argument("--quick", action="store_true", help="small sizes, to see that it runs")
+    parser.add_argument("--small", action="store_true", help="few series of the peers, for a busy machine")
+    parser.add_argument("--quick", action="store_true", help="few series of all, to see that it runs")
     parser.add_argument("--workers", type=int, default=2, help="threads of ours, processes of the peers")
     parser.add_argument("--set", action="append", choices=list(SETS), help="only these sets (repeatable)")
     options = parser.parse_args()
-    size, names = (QUICK if options.quick else FULL), options.set or list(SETS)
+    size = QUICK if options.quick else SMALL if options.small else FULL
+    names = options.set or list(SETS)
     quiet()
     compile_kernels()
     with ProcessPoolExecutor(options.workers, mp_context=get_context("spawn"), initializer=quiet) as pool:
