@@ -16,7 +16,7 @@ from dagster._core.storage.event_log.schema import (
     SqlEventLogStorageTable,
 )
 from dagster._core.storage.event_log.sql_event_log import SqlEventLogStorage
-from sqlalchemy import ColumnElement, Connection, Table, and_, delete, exists, not_, or_, select
+from sqlalchemy import Connection, Select, Table, and_, delete, func, select
 
 from mmt_assets.jobs import RETENTION_JOB, retry_when_worthwhile
 from mmt_assets.settings import Settings
@@ -25,7 +25,7 @@ FINISHED = [dg.DagsterRunStatus.SUCCESS, dg.DagsterRunStatus.FAILURE, dg.Dagster
 # On a run of which the last materialisations were kept: there is nothing more to forget.
 KEPT_TAG = "mmt/log_forgotten_on"
 # Runs per transaction: writers wait no longer than for these.
-_CHUNK = 50
+_CHUNK = 200
 _STAYS = (dg.DagsterEventType.ASSET_MATERIALIZATION.value, dg.DagsterEventType.ASSET_OBSERVATION.value)
 
 
@@ -85,20 +85,16 @@ def _old_runs(instance: dg.DagsterInstance, before: datetime) -> Iterator[list[s
         yield runs[start : start + _CHUNK]
 
 
-def _has_newer(table: Table, *same: str) -> ColumnElement[bool]:
-    """Condition: a younger row of the table equals this one in these columns; nulls equal each other."""
-    newer = table.alias("newer")
-    alike = (
-        or_(newer.c[name] == table.c[name], and_(newer.c[name].is_(None), table.c[name].is_(None))) for name in same
-    )
-    return exists(select(newer.c.id).where(newer.c.id > table.c.id, *alike))
+def _latest(table: Table, *of_each: str) -> Select[tuple[int]]:
+    """Query: the youngest row of each group; nulls are one group."""
+    return select(func.max(table.c.id)).group_by(*(table.c[name] for name in of_each))
 
 
 def _delete_events(connection: Connection, runs: Sequence[str]) -> int:
     events = SqlEventLogStorageTable
-    newer = _has_newer(events, "asset_key", "dagster_event_type", "partition")
-    stays = and_(events.c.dagster_event_type.in_(_STAYS), not_(newer))
-    doomed = and_(events.c.run_id.in_(runs), or_(events.c.dagster_event_type.is_(None), not_(stays)))
+    made = events.c.dagster_event_type.in_(_STAYS)
+    stays = _latest(events, "asset_key", "dagster_event_type", "partition").where(made)
+    doomed = and_(events.c.run_id.in_(runs), events.c.id.not_in(stays))
     connection.execute(
         delete(AssetEventTagsTable).where(AssetEventTagsTable.c.event_id.in_(select(events.c.id).where(doomed)))
     )
@@ -107,8 +103,8 @@ def _delete_events(connection: Connection, runs: Sequence[str]) -> int:
 
 def _delete_check_results(connection: Connection, runs: Sequence[str]) -> int:
     checks = AssetCheckExecutionsTable
-    newer = _has_newer(checks, "asset_key", "check_name", "partition")
-    return connection.execute(delete(checks).where(checks.c.run_id.in_(runs), newer)).rowcount
+    stays = _latest(checks, "asset_key", "check_name", "partition")
+    return connection.execute(delete(checks).where(checks.c.run_id.in_(runs), checks.c.id.not_in(stays))).rowcount
 
 
 def _runs_with_events(connection: Connection, runs: Sequence[str]) -> set[str]:

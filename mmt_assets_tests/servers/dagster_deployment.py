@@ -8,6 +8,7 @@ import sys
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -27,6 +28,17 @@ mutation($params: ExecutionParams!) {
   launchRun(executionParams: $params) {
     __typename
     ... on LaunchRunSuccess { run { runId } }
+    ... on PythonError { message }
+  }
+}
+"""
+
+
+BACKFILL = """
+mutation($params: LaunchBackfillParams!) {
+  launchPartitionBackfill(backfillParams: $params) {
+    __typename
+    ... on LaunchBackfillSuccess { backfillId }
     ... on PythonError { message }
   }
 }
@@ -164,6 +176,17 @@ class Deployment:
         with self.workspace(instance) as workspace:
             return asyncio.run(_launch(workspace, requests))
 
+    def backfill(self, instance: dg.DagsterInstance, assets: Sequence[dg.AssetKey], days: Sequence[str]) -> str:
+        """Ask the daemon for a backfill, as the UI does."""
+        params = {"assetSelection": [{"path": key.path} for key in assets], "partitionNames": list(days)}
+        with self.workspace(instance) as workspace, workspace.create_request_context() as context:
+            answer = asyncio.run(
+                _schema().execute_async(BACKFILL, context_value=context, variable_values={"params": params})
+            )
+        told = (answer.data or {}).get("launchPartitionBackfill", {})
+        assert told.get("__typename") == "LaunchBackfillSuccess", told or answer.errors
+        return told["backfillId"]
+
     def run_process(self, instance: dg.DagsterInstance, run_id: str) -> psutil.Process | None:
         """The run's own process, once its worker is at work."""
         for child in psutil.Process(self.processes["code"].pid).children():
@@ -177,9 +200,14 @@ class Deployment:
             return connection.execute(sql).fetchall()
 
 
+@cache
+def _schema() -> Any:
+    """Dagster's GraphQL schema, made once: dagster_graphql's own execute_query makes it for every query."""
+    return create_schema()
+
+
 async def _launch(workspace: WorkspaceProcessContext, requests: Sequence[dg.RunRequest]) -> list[str]:
-    # Made once: dagster_graphql's own execute_query makes it for every query.
-    schema, launched = create_schema(), list[str]()
+    launched = list[str]()
     with workspace.create_request_context() as context:
         for request in requests:
             selector = {
@@ -190,7 +218,7 @@ async def _launch(workspace: WorkspaceProcessContext, requests: Sequence[dg.RunR
             }
             tags = [{"key": key, "value": value} for key, value in request.tags.items()]
             params = {"selector": selector, "executionMetadata": {"tags": tags}}
-            answer = await schema.execute_async(LAUNCH, context_value=context, variable_values={"params": params})
+            answer = await _schema().execute_async(LAUNCH, context_value=context, variable_values={"params": params})
             told = (answer.data or {}).get("launchRun", {})
             assert told.get("__typename") == "LaunchRunSuccess", told or answer.errors
             launched.append(told["run"]["runId"])
