@@ -12,6 +12,8 @@ from dagster._core.definitions.metadata import RawMetadataValue
 
 from mmt_assets.warehouse import Session, Statement
 
+# A capacity is drawn when it is at most this many times what is expected.
+_SHOWN_CAPACITY = 4
 _HISTORY = """
 SELECT sales_date, tickets_net
 FROM features.concert_sales
@@ -91,7 +93,9 @@ def _png(history: pd.DataFrame, forecast: pd.DataFrame) -> str:
     )
     axes.plot(future, forecast["cumulative_tickets_p50"], color="tab:blue", label="forecast (p50)")
     capacity = forecast.iloc[0]["capacity"]
-    if pd.notna(capacity):
+    # Far above everything it would press the curves to the floor; the verdict names it anyway.
+    reached = max(history["tickets_net"].sum(), forecast["cumulative_tickets_p90"].max())
+    if pd.notna(capacity) and float(capacity) <= _SHOWN_CAPACITY * reached:
         axes.axhline(float(capacity), color="tab:red", linestyle="--", label="capacity")
     axes.set_ylabel("tickets")
     # The fonts at hand know few scripts, and artists many: the name stands in the verdict.
