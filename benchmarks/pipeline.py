@@ -275,6 +275,8 @@ def _project(folder: Path, name: str, first: date) -> dict[str, str]:
         "MMT_FIRST_DAY": first.isoformat(),
         "MMT_LAST_DAY": LAST.isoformat(),
         "MMT_MAX_CONCERT_EVENTS": "0",
+        # As the Makefile has it.
+        "DAGSTER_EVENT_BATCH_SIZE": "500",
     }
 
 
@@ -332,6 +334,8 @@ def main() -> None:
     parser.add_argument("--repeats", type=int, default=3, help="repetitions of the backfill; the fastest counts")
     parser.add_argument("--json", action="store_true", help="print the figures as JSON in the last line")
     given = parser.parse_args()
+    # For the processes of the measurements, before they import numpy; as the Makefile has it.
+    os.environ.setdefault("OMP_NUM_THREADS", "1")
     with tempfile.TemporaryDirectory() as folder:
         figures = measure(Path(folder), days=given.days, concerts=given.concerts, repeats=given.repeats)
     rounded = {name: {key: round(value, 3) for key, value in part.items()} for name, part in figures.items()}
