@@ -1,7 +1,11 @@
 """The daily run under a real daemon and code server: killed, replaced, asked for twice."""
 
+import os
+import random
 import shutil
 import signal
+import time
+from collections import Counter
 from collections.abc import Iterator
 from contextlib import contextmanager
 from datetime import UTC, date, datetime, timedelta
@@ -9,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 import dagster as dg
+import psutil
 import pytest
 
 from mmt_assets import sample
@@ -30,6 +35,7 @@ from mmt_assets.daily import daily_run_request
 from mmt_assets.jobs import DAILY_JOB
 from mmt_assets_tests.servers.dagster_deployment import Deployment, instance_of, is_alive, status, wait_until
 
+KILLS = 100
 ROOT = Path(__file__).parents[2]
 FIRST, LOADED, TODAY = date(2026, 9, 28), date(2026, 10, 9), date(2026, 10, 12)
 DAY_TABLES = (TICKET_ORDERS, TICKET_REFUNDS, MAKES, CONCERT_SALES, CITY_DEMAND)
@@ -71,10 +77,11 @@ def assert_every_slice_once(made: Deployment) -> None:
 
     for table in (*DAY_TABLES, *FORECASTS):
         assert doubled(table) == [], table.table
-    missed = [(LOADED + timedelta(days=n)).isoformat() for n in range(4)]
+    # The demo forecasts its last day and the one before.
+    made_days = [(LOADED + timedelta(days=n)).isoformat() for n in range(-1, 4)]
     for table in FORECASTS:
         days = made.rows(f"SELECT DISTINCT as_of_date::DATE::VARCHAR FROM {table.table} ORDER BY 1")
-        assert [day for (day,) in days] == missed, table.table
+        assert [day for (day,) in days] == made_days, table.table
     ordered = made.rows(f"SELECT SUM(quantity), COUNT(DISTINCT order_date) FROM {TICKET_ORDERS.table}")
     sold = made.rows(f"SELECT SUM(tickets_sold), COUNT(DISTINCT sales_date) FROM {CONCERT_SALES.table}")
     assert ordered[0][0] == sold[0][0]
@@ -155,3 +162,54 @@ def test_in_a_new_project_the_history_comes_first_and_the_day_follows_by_itself(
         for table in FORECASTS:
             days = made.rows(f"SELECT DISTINCT as_of_date::DATE::VARCHAR FROM {table.table}")
             assert days == [(TODAY.isoformat(),)], table.table
+
+
+def victims(made: Deployment) -> dict[str, int]:
+    """What may be killed now: the daemon, the code server, and the processes of runs."""
+    code = psutil.Process(made.processes["code"].pid)
+    found = {name: made.processes[name].pid for name in ("code", "daemon")}
+    runs = [child for child in code.children() if any("worker" in c for g in child.children() for c in g.cmdline())]
+    return found | {f"run {child.pid}": child.pid for child in runs}
+
+
+@pytest.mark.chaos
+def test_kills_of_daemon_code_server_and_runs_at_random_moments_lose_and_double_nothing(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    moments = random.Random(17)  # noqa: S311 - the test's input
+    with deployment(tmp_path) as made, instance_of(tmp_path, monkeypatch) as instance:
+        made.up()
+        killed = Counter[str]()
+        for _ in range(KILLS):
+            # As the schedule asks each morning; on purpose, when the day is made already.
+            request = daily_run_request(instance, made.settings, TODAY, rerun=bool(killed))
+            if isinstance(request, dg.RunRequest):
+                made.launch(instance, request)
+            # The moment of the kill is the test's input, from a fixed seed.
+            time.sleep(moments.uniform(0, 8))
+            name, pid = moments.choice(sorted(victims(made).items()))
+            family = psutil.Process(pid).children(recursive=True)
+            os.kill(pid, signal.SIGKILL)
+            killed[name.split()[0]] += 1
+            if name in made.processes:
+                made.processes[name].wait()
+            if name == "code":
+                # Runs are its children and live on; each has its own worker, which must not outlive it.
+                made.start_code_server()
+            elif name == "daemon":
+                made.start_daemon()
+            else:
+                wait_until(lambda family=family: not any(map(is_alive, family)), 15, "the end of the run's worker")
+
+        def all_ended() -> bool:
+            return all(run.is_finished for run in runs_of_today(instance))
+
+        wait_until(all_ended, 600, "the end of all runs\n" + made.logs())
+        if not any(run.status == dg.DagsterRunStatus.SUCCESS for run in runs_of_today(instance)):
+            request = daily_run_request(instance, made.settings, TODAY)
+            assert isinstance(request, dg.RunRequest), request
+            made.launch(instance, request)
+            wait_until(all_ended, 300, "the run that repairs everything\n" + made.logs())
+        assert set(killed) == {"code", "daemon", "run"}, killed
+        assert instance.event_log_storage.get_concurrency_info(DAILY_POOL).active_slot_count == 0
+        assert_every_slice_once(made)
