@@ -169,7 +169,7 @@ def say_at_work(context: dg.AssetExecutionContext, seconds: float) -> None:
     if run is None or run.is_finished:
         ended = run.status.value.lower() if run else "deleted"
         raise dg.Failure(f"run {context.run.run_id} was ended from outside ({ended}): the worker is stopped")
-    context.instance.report_engine_event(f"The worker has been at work for {seconds:.0f} s", run)
+    context.instance.report_engine_event(f"The run has been at work for {seconds:.0f} s", run)
 
 
 def send_heartbeat(context: dg.AssetExecutionContext, process: subprocess.Popen[bytes], seconds: float) -> None:

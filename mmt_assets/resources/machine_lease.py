@@ -1,5 +1,6 @@
 """A machine for the length of one session: found in some zone, noted in the ledger, ended whatever happens."""
 
+import time
 from collections.abc import Iterator, Mapping
 from dataclasses import replace
 from datetime import UTC, datetime
@@ -10,7 +11,7 @@ from dagster._utils.interrupts import capture_interrupts
 from mmt_assets.gcp.compute_engine import ComputeEngine
 from mmt_assets.gcp.compute_errors import CapacityError, ComputeError, QuotaError, VmBusyError
 from mmt_assets.gcp.machines import Machine, MachineSpec, Provisioning, machine_name
-from mmt_assets.resources.compute import RetryableFailure
+from mmt_assets.resources.compute import RetryableFailure, say_at_work
 from mmt_assets.resources.vm_sessions import VmSession
 from mmt_assets.setting_groups.analysis_server import AnalysisServerSettings
 
@@ -78,13 +79,16 @@ class MachineLease:
         Raises:
             RetryableFailure: No zone has one, or the named machine is busy; all tries are told.
         """
-        tries = list[str]()
+        tries, began = list[str](), time.monotonic()
         kinds: tuple[Provisioning, ...] = ("spot", "on_demand") if allow_spot else ("on_demand",)
         for kind in kinds:
             without_quota = set[str]()
             for zone in self._zones():
                 if _region(zone) in without_quota:
                     continue
+                if tries:
+                    # Minutes may have passed: a run without an event is taken for dead.
+                    say_at_work(self._context, time.monotonic() - began)
                 try:
                     self.machine = self._start_in(zone, kind, metadata)
                 except QuotaError as error:

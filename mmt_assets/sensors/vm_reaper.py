@@ -9,7 +9,7 @@ from mmt_assets.gcp.compute_errors import ComputeError
 from mmt_assets.gcp.machines import Machine
 from mmt_assets.resources.compute_engine import open_client
 from mmt_assets.resources.machine_end import end_machine, note_gone, recent_sessions
-from mmt_assets.sensors.stale_runs import fail_dead_run, why_stale
+from mmt_assets.sensors.stale_runs import fail_dead_run, fail_stale_runs, why_stale
 from mmt_assets.settings import Settings
 
 if TYPE_CHECKING:
@@ -81,8 +81,10 @@ def vm_reaper_sensor(settings: Settings) -> dg.SensorDefinition:
         description="Ends analysis servers whose run is over, unknown or silent; fails a run that is dead.",
     )
     def sensor(context: dg.SensorEvaluationContext) -> dg.SkipReason:
+        # A run that died before it had a machine, or after it, is nobody's else to find.
+        told = fail_stale_runs(context.instance, settings, datetime.now(UTC))
         client = open_client(settings, patience=PATIENCE_SECONDS)
-        told = reap(context.instance, client, settings, datetime.now(UTC))
+        told += reap(context.instance, client, settings, datetime.now(UTC))
         for line in told:
             context.log.warning(line)
         return dg.SkipReason("; ".join(told) or "every machine has a living run")
