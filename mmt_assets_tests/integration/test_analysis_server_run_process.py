@@ -48,13 +48,24 @@ def test_a_run_that_is_terminated_in_the_ui_ends_its_machine_itself_and_a_killed
         [told] = release_machines_of(instance, settings, {killed})
         assert told == f"{'/'.join(place)} of run {killed}: requested"
         assert client.wait_gone(*place, killed, 30)
+    analysis_server.assert_nothing_is_left()
 
-        # Run and code server at once: nobody is left who would tell, but the silence.
+
+@pytest.mark.chaos
+def test_run_and_code_server_killed_at_once_leave_a_machine_that_the_silence_ends(
+    analysis_server: AnalysisServer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    client, settings = analysis_server.client(), analysis_server.settings()
+    folder = tmp_path / "project"
+    folder.mkdir()
+    with deployment(folder, analysis_server) as made, instance_of(folder, monkeypatch) as instance:
+        made.start_code_server()
         alone = start_busy_run(made, instance, analysis_server)
         [place] = analysis_server.cloud.instances()
         process = run_process(instance, alone)
         made.down()
-        process.kill() if is_alive(process) else None
+        if is_alive(process):
+            process.kill()
         assert status(instance, alone) == dg.DagsterRunStatus.STARTED
         assert ends(reap(instance, client, settings, datetime.now(UTC))) == []
         [told] = ends(reap(instance, client, settings, datetime.now(UTC) + timedelta(hours=1)))
