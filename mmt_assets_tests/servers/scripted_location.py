@@ -10,7 +10,7 @@ import dagster as dg
 from mmt_assets.jobs import DAILY_JOB
 from mmt_assets.resources.compute_engine import ComputeEngineServer
 from mmt_assets.settings import Settings
-from mmt_assets.worker.job import WarehouseAddress, WorkerJob
+from mmt_assets.worker.job import DuckDBAddress, WorkerJob
 
 # Folder of the script that the worker follows.
 FOLDER = "SCRIPTED_WORKER_FOLDER"
@@ -23,7 +23,7 @@ _server = ComputeEngineServer.from_settings(_settings).model_copy(
 @dg.asset
 def heavy(context: dg.AssetExecutionContext) -> Iterator[Any]:
     job = WorkerJob(
-        warehouse=WarehouseAddress(path=os.environ[FOLDER], busy_timeout=1),
+        warehouse=DuckDBAddress(path=os.environ[FOLDER], busy_timeout=1),
         timezone="UTC",
         as_of_dates=(date(2026, 1, 1),),
         run_id=context.run.run_id,
