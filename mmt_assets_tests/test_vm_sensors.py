@@ -12,11 +12,13 @@ import pytest
 from mmt_assets.assets.operations import AGREES, vm_ledger_asset
 from mmt_assets.gcp.compute_errors import ComputeError
 from mmt_assets.gcp.machines import run_labels
+from mmt_assets.gcp.pubsub import PubSub
+from mmt_assets.gcp.pubsub_setup import VM_EVENTS
 from mmt_assets.jobs import DAILY_JOB
-from mmt_assets.resources import WarehouseResource
+from mmt_assets.resources import DuckDBFile, PubSubResource
 from mmt_assets.resources.vm_sessions import LEDGER_KEY, VmSession, noted_sessions
 from mmt_assets.schedules import vm_ledger_schedule
-from mmt_assets.sensors.vm_finished import release_finished
+from mmt_assets.sensors.vm_finished import release_finished, vm_finished_sensor
 from mmt_assets.sensors.vm_reaper import reap
 from mmt_assets.sensors.vm_release import vm_release_sensor
 from mmt_assets.warehouse import DuckDBWarehouse, Statement
@@ -209,11 +211,38 @@ def test_a_living_run_s_finished_machine_is_released_when_the_run_did_not_do_it(
     machines.wait("mmt-analysis-1", None)
 
 
+def test_the_sensor_takes_the_machines_messages_from_the_queue_and_leaves_those_of_living_runs_in_it(
+    machines: Machines, cloud_instance: dg.DagsterInstance, pubsub: PubSub
+) -> None:
+    ended, living = new_run(cloud_instance, FAILED), new_run(cloud_instance)
+    machines.add_of(ended)
+    machines.add_of(living, "mmt-living")
+    left = message(living, instance="mmt-living")
+    for said in (message(ended), message(ended), {"event": "nonsense"}, left):
+        pubsub.publish_all(VM_EVENTS.topic, [(b"", said)])
+    sensor = vm_finished_sensor(machines.settings)
+    resources = {"pubsub": PubSubResource(project=pubsub.project, emulator=pubsub.emulator)}
+
+    def is_released() -> bool:
+        # The emulator may give them out a few at a time.
+        with dg.build_sensor_context(instance=cloud_instance, resources=resources) as context:
+            told = str(sensor.evaluate_tick(context).skip_message)
+        return f"{ZONE}/mmt-analysis-1 of run {ended}: requested" in told
+
+    wait_until(is_released, 60, "the release")
+    machines.wait("mmt-analysis-1", None)
+    for _ in range(3):
+        is_released()
+    again = wait_until(lambda: pubsub.pull(VM_EVENTS.subscription, 10), 60, "the message that waits")
+    assert [dict(found.attributes) for found in again] == [left]
+    assert machines.status("mmt-living") == "RUNNING"
+
+
 def test_the_ledger_holds_every_session_and_disagrees_with_a_machine_that_it_says_is_gone(
     machines: Machines, cloud_instance: dg.DagsterInstance, tmp_path: Path
 ) -> None:
     ledger = vm_ledger_asset(machines.settings)
-    warehouse = WarehouseResource(path=str(tmp_path / "w.duckdb"))
+    warehouse = DuckDBFile(path=str(tmp_path / "w.duckdb"))
 
     def make() -> tuple[dict[str, Any], dict[str, Any]]:
         result = dg.materialize([ledger], instance=cloud_instance, resources={"warehouse": warehouse})

@@ -12,6 +12,7 @@ from google.api_core.exceptions import GoogleAPICallError
 from google.auth.exceptions import GoogleAuthError
 from requests import RequestException
 
+from mmt_assets.gcp.pubsub_setup import VM_EVENTS
 from mmt_assets.gcp.storage import open_bucket
 from mmt_assets.resources.compute import Outcome, RetryableFailure, remote_failure
 from mmt_assets.resources.compute_engine import open_client
@@ -171,7 +172,7 @@ class _ServerSession:
             "dagster-max-seconds": str(int(max(_LEAST_WORK_SECONDS, min(left, self._timeout_seconds)))),
             "dagster-pipes-context": pipes["DAGSTER_PIPES_CONTEXT"],
             "dagster-pipes-messages": pipes["DAGSTER_PIPES_MESSAGES"],
-            "vm-events-topic": f"projects/{self._settings.project_id()}/topics/{self._settings.vm_events_topic}",
+            "vm-events-topic": f"projects/{self._settings.project_id()}/topics/{VM_EVENTS.topic}",
             "enable-guest-attributes": "TRUE",
             "serial-port-logging-enable": "TRUE",
         }

@@ -8,6 +8,7 @@ import dagster as dg
 from pydantic import BaseModel, ConfigDict, ValidationError
 
 from mmt_assets.gcp.compute_errors import ComputeError
+from mmt_assets.gcp.pubsub_setup import VM_EVENTS
 from mmt_assets.resources import PubSubResource
 from mmt_assets.resources.compute_engine import open_client
 from mmt_assets.resources.machine_end import end_machine, has_ended
@@ -86,7 +87,7 @@ def vm_finished_sensor(settings: Settings) -> dg.SensorDefinition:
         description="Releases the analysis server whose message says that it has finished.",
     )
     def sensor(context: dg.SensorEvaluationContext, pubsub: PubSubResource) -> dg.SkipReason:
-        queue, subscription = pubsub.client(), settings.vm_events_subscription
+        queue, subscription = pubsub.client(), VM_EVENTS.subscription
         messages = queue.pull(subscription, _MOST_MESSAGES, timeout=_PULL_SECONDS)
         if not messages:
             return dg.SkipReason("no machine has said that it has finished")

@@ -48,8 +48,6 @@ class AnalysisServerSettings(GoogleCloudSettings):
     vm_price_per_second: float | None = Field(None, ge=0, description="Price of a second on demand; unset, no costs")
     vm_spot_price_per_second: float | None = Field(None, ge=0, description="Price of a second of Spot")
     vm_price_currency: str = Field("USD", pattern=r"^[A-Z]{3}$", description="Currency of the prices")
-    vm_events_topic: str = Field("mmt-vm-events", description="Topic on which machines say that they are done")
-    vm_events_subscription: str = Field("mmt-vm-events", description="Subscription that hears it")
     deployment: str = Field(
         "mmt-assets",
         pattern=r"^[a-z0-9_-]{1,63}$",
