@@ -40,6 +40,7 @@ from mmt_assets.sensors.catch_up import catch_up_sensor
 from mmt_assets.sensors.concert_partitions import concert_partition_sensor
 from mmt_assets.sensors.day_outcome import day_outcome_sensors
 from mmt_assets.sensors.forecast_requests import forecast_request_sensor
+from mmt_assets.sensors.notifications import failed_day_sensor, notification_sensor
 from mmt_assets.sensors.outlook_board import outlook_board_sensor
 from mmt_assets.sensors.stale_runs import stale_run_sensor
 from mmt_assets.sensors.vm_finished import vm_finished_sensor
@@ -142,6 +143,8 @@ def build_definitions(
                 forecast_request_sensor(settings, daily_job, concert_job),
                 outlook_board_sensor(settings),
                 stale_run_sensor(settings),
+                notification_sensor(settings),
+                failed_day_sensor(settings, daily_job),
                 *(day_outcome_sensors(daily_job) if settings.env == "gcp" else []),
                 *servers.sensors,
             ],

@@ -17,6 +17,7 @@ from mmt_assets.setting_groups.bigquery import BigQuerySettings
 from mmt_assets.setting_groups.board import BoardSettings
 from mmt_assets.setting_groups.group import SettingsError
 from mmt_assets.setting_groups.messages import MessagesSettings
+from mmt_assets.setting_groups.notifications import NotificationSettings
 from mmt_assets.setting_groups.retention import RetentionSettings
 from mmt_assets.setting_groups.spark import SparkSettings
 
@@ -43,11 +44,12 @@ def _time_of_day(text: str) -> str:
 
 
 class Settings(
+    AnalysisServerSettings,
     AnalystSettings,
     BigQuerySettings,
-    AnalysisServerSettings,
     BoardSettings,
     MessagesSettings,
+    NotificationSettings,
     RetentionSettings,
     SparkSettings,
 ):
@@ -190,7 +192,7 @@ class Settings(
 
     def to_env(self) -> dict[str, str]:
         """The settings that differ from their defaults, as variables; secrets are left out."""
-        fields = self.model_dump(exclude_unset=True, exclude={"fan_hash_key"})
+        fields = self.model_dump(exclude_unset=True, exclude=set(_SECRETS))
         return {f"{PREFIX}{name.upper()}": _as_text(value) for name, value in fields.items() if value is not None}
 
 
@@ -198,6 +200,8 @@ def _as_text(value: Any) -> str:
     return ",".join(value) if isinstance(value, tuple) else str(value)
 
 
+# Never shown and never written down.
+_SECRETS = frozenset({"fan_hash_key", "notify_urls"})
 # Read by the tests alone; not a setting of the product.
 _NOT_SETTINGS = frozenset({"MMT_REQUIRE_EMULATORS"})
 
@@ -213,7 +217,7 @@ def _explain(error: ValidationError, given: Mapping[str, Any]) -> str:
         elif not name:
             lines.append(problem["msg"].removeprefix("Value error, "))
         else:
-            shown = "(hidden)" if name == "fan_hash_key" else repr(given.get(name))
+            shown = "(hidden)" if name in _SECRETS else repr(given.get(name))
             purpose = Settings.model_fields[name].description
             lines.append(
                 f"{PREFIX}{name.upper()} is {shown}: {problem['msg'].removeprefix('Value error, ')} ({purpose})"

@@ -31,6 +31,7 @@ pytest_plugins = [
     "mmt_assets_tests.servers.gcs",
     "mmt_assets_tests.servers.postgres",
     "mmt_assets_tests.servers.pubsub",
+    "mmt_assets_tests.servers.receiver",
     "mmt_assets_tests.small_world",
     # Made of others above, which pytest wants to see first.
     "mmt_assets_tests.servers.analysis_server",

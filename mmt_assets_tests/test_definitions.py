@@ -228,6 +228,8 @@ def test_jobs_schedules_sensors_and_resources(described: dict[str, Any]) -> None
             ["daily_forecast_job", "concert_forecast_job"],
         ],
         "outlook_board_sensor": [status, 30, ["outlook_board_job"]],
+        "notification_sensor": ["STOPPED", 60, []],
+        "failed_day_sensor": ["STOPPED", 30, []],
         "stale_run_sensor": [status, 30, []],
         # A safety net that somebody must switch on is none.
         **({f"day_{n}_sensor": ["RUNNING", 30, []] for n in ("finished", "failed")} if is_gcp else {}),

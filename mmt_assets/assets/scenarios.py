@@ -85,7 +85,7 @@ def scenario_asset(settings: Settings) -> dg.AssetsDefinition:
             scenario=request,
         )
         outcome = compute.run(context, job)
-        with warehouse.open() as session:
+        with warehouse.open(context) as session:
             metadata = _metadata(session, concert_id, outcome.messages[-1]["scenario_id"])
             checks = list(run_contract_checks(session, CONCERT_SCENARIOS, Slice(group=("concert_id", concert_id))))
         yield dg.MaterializeResult(asset_key=key, metadata={**metadata, "worker_seconds": outcome.seconds})

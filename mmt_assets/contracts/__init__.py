@@ -11,7 +11,7 @@ from mmt_assets.contracts.forecasts import (
     PUBLISHED_OUTLOOK,
     TICKET_SALES,
 )
-from mmt_assets.contracts.operations import OPERATIONS_TABLES, VM_LEDGER, WRITE_FENCES
+from mmt_assets.contracts.operations import NOTIFICATIONS, OPERATIONS_TABLES, VM_LEDGER, WRITE_FENCES
 from mmt_assets.contracts.raw import (
     CONCERTS,
     MAKES,
@@ -41,6 +41,7 @@ __all__ = [
     "FEATURE_TABLES",
     "FORECAST_TABLES",
     "MAKES",
+    "NOTIFICATIONS",
     "OPERATIONS_TABLES",
     "PUBLISHED_OUTLOOK",
     "RAW_TABLES",

@@ -54,4 +54,20 @@ VM_LEDGER = TableContract(
     ),
 )
 
-OPERATIONS_TABLES = (WRITE_FENCES, VM_LEDGER)
+NOTIFICATIONS = TableContract(
+    schema="operations",
+    name="notifications",
+    description="What people were told: one row per spell of an alert, so that nobody is told twice.",
+    columns=(
+        Column("notification_id", "STRING", "Kind, subject and first day of the spell"),
+        Column("kind", "STRING", "data_glitch, stalled, behind or likely_sell_out"),
+        Column("subject", "STRING", "Concert; '' for the data as a whole"),
+        Column("first_date", "DATE", "As-of date on which it was told"),
+        Column("last_date", "DATE", "Latest as-of date on which it still held"),
+        Column("message", "STRING", "What was told"),
+        Column("notified_at", "TIMESTAMP", "When a channel took it (UTC)"),
+    ),
+    key=("notification_id",),
+)
+
+OPERATIONS_TABLES = (WRITE_FENCES, VM_LEDGER, NOTIFICATIONS)
