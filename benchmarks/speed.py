@@ -230,6 +230,29 @@ def measure_set(name: str, size: Size, workers: int, pool: ProcessPoolExecutor) 
     return result
 
 
+def _processor_seconds(run: Run) -> float:
+    """Processor time of this process and of the children that it has waited for: Stan is one per fit."""
+    before = [resource.getrusage(who) for who in (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN)]
+    run()
+    after = [resource.getrusage(who) for who in (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN)]
+    spent = ((new.ru_utime + new.ru_stime, old.ru_utime + old.ru_stime) for new, old in zip(after, before, strict=True))
+    return sum(new - old for new, old in spent)
+
+
+def compare_processor_time(name: str, size: Size) -> dict[str, float]:
+    """Processor time per series, which a busy machine changes little: milliseconds of ours, stock Prophet over ours."""
+    large, small = make_case(name, size.ours, seed=1), make_case(name, size.stock, seed=2)
+    run_ours(large, 1)
+    own = _processor_seconds(partial(run_ours, large, 1)) / size.ours
+    frames = _frames(small)
+    found = {"ms_per_series": own * 1e3}
+    for samples in STOCK_SAMPLES:
+        seconds = _processor_seconds(lambda samples=samples: [_stock_one(small.spec, samples, f) for f in frames])
+        found[f"stock_{samples}"] = seconds / size.stock / own
+    print(f"{name}, processor time: " + ", ".join(f"{key} {value:.4g}" for key, value in found.items()), flush=True)
+    return found
+
+
 def compare_log_posteriors(name: str, size: Size, workers: int) -> dict[str, float]:
     """Log posteriors of our estimates minus Stan's: how many are lower, and the lowest difference."""
     case = make_case(name, size.checked if name != "yearly" else max(size.checked // 4, 2), seed=3)
@@ -245,16 +268,20 @@ def compare_log_posteriors(name: str, size: Size, workers: int) -> dict[str, flo
 def _scale_in_child(n: int, workers: int) -> dict[str, float]:
     compile_kernels()
     case = make_case("linear_weekly", n, seed=4, days=90)
+    begin = time.process_time()
     seconds = _seconds(partial(run_ours, case, workers))
+    processor = time.process_time() - begin
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024  # KiB on Linux
-    return {"seconds": seconds, "peak_mb": peak, "ms_per_series": seconds / n * 1e3}
+    return {"seconds": seconds, "processor_seconds": processor, "peak_mb": peak, "ms_per_series": seconds / n * 1e3}
 
 
 def measure_scale(n: int, workers: int) -> dict[str, float]:
     """Time and peak memory of n series of 90 days in a fresh process (the data included)."""
     with ProcessPoolExecutor(1, mp_context=get_context("spawn")) as child:
         found = child.submit(_scale_in_child, n, workers).result()
-    print(f"{n} series: {found['seconds']:.2f} s, {found['ms_per_series']:.4f} ms each, peak {found['peak_mb']:.0f} MB")
+    print(
+        f"{n} series: {found['seconds']:.2f} s, processor {found['processor_seconds']:.2f} s, {found['ms_per_series']:.4f} ms each, peak {found['peak_mb']:.0f} MB"
+    )
     return found
 
 
@@ -274,9 +301,10 @@ def main() -> None:
     with ProcessPoolExecutor(options.workers, mp_context=get_context("spawn"), initializer=quiet) as pool:
         sets = {name: measure_set(name, size, options.workers, pool) for name in names}
     scale = {str(n): measure_scale(n, options.workers) for n in size.scale}
+    processor = {name: compare_processor_time(name, size) for name in names}
     posterior = {name: compare_log_posteriors(name, size, options.workers) for name in names}
     if options.json:
-        print(json.dumps({"sets": sets, "scale": scale, "log_posterior": posterior}))
+        print(json.dumps({"sets": sets, "scale": scale, "processor": processor, "log_posterior": posterior}))
 
 
 if __name__ == "__main__":
