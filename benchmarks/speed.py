@@ -280,7 +280,8 @@ def measure_scale(n: int, workers: int) -> dict[str, float]:
     with ProcessPoolExecutor(1, mp_context=get_context("spawn")) as child:
         found = child.submit(_scale_in_child, n, workers).result()
     print(
-        f"{n} series: {found['seconds']:.2f} s, processor {found['processor_seconds']:.2f} s, {found['ms_per_series']:.4f} ms each, peak {found['peak_mb']:.0f} MB"
+        f"{n} series: {found['seconds']:.2f} s, processor {found['processor_seconds']:.2f} s, "
+        f"{found['ms_per_series']:.4f} ms each, peak {found['peak_mb']:.0f} MB"
     )
     return found
 
