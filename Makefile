@@ -93,6 +93,7 @@ bench: .venv/bench-installed ## benchmarks: speed and accuracy of the forecasts
 	$(BIN)/python -m benchmarks.speed --quick
 	$(BIN)/python -m benchmarks.pipeline --days 100 --concerts 200 --repeats 1
 	$(BIN)/python -m benchmarks.accuracy --source hotel_rates --origins 8
+	$(BIN)/python -m benchmarks.board
 
 lock: .venv/installed ## resolve pyproject.toml into the hash-locked requirements again
 	$(BIN)/uv pip compile pyproject.toml --quiet --python-version 3.11 --generate-hashes --no-strip-extras \

@@ -86,6 +86,7 @@ GRAPH: dict[str, tuple[list[str], str | None, list[str]]] = {
     "forecasts/concert_forecast": (_FORECAST_INPUTS, "DynamicPartitionsDefinition", _MODEL),
     "forecasts/published_outlook": (["forecasts/concert_forecast", "forecasts/concert_outlook"], None, _MODEL),
     "forecasts/concert_scenarios": (_FORECAST_INPUTS, "DynamicPartitionsDefinition", _MODEL),
+    "forecasts/outlook_changes": (["forecasts/concert_outlook"], None, _MODEL),
     "forecasts/accuracy": (
         ["features/concert_sales", "forecasts/concert_outlook", "forecasts/published_outlook", "raw/concerts"],
         None,
@@ -106,7 +107,12 @@ GRAPH: dict[str, tuple[list[str], str | None, list[str]]] = {
     "operations/rejected_requests": (["operations/forecast_requests"], None, ["pubsub"]),
 }
 # Tables that another asset writes along.
-WRITTEN_ALONG = {"raw/rejected_rows", "raw/undated_refunds", "forecasts/published_outlook"}
+WRITTEN_ALONG = {
+    "raw/rejected_rows",
+    "raw/undated_refunds",
+    "forecasts/published_outlook",
+    "forecasts/outlook_changes",
+}
 # Assets that are no table: their state is observed.
 OBSERVED = {"operations/forecast_requests", "operations/rejected_requests"}
 # An asset that is a page.

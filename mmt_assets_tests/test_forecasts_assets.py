@@ -2,12 +2,14 @@
 
 from collections.abc import Callable
 from datetime import UTC, date, datetime, timedelta
+from pathlib import Path
 from typing import Any
 
 import dagster as dg
 import pandas as pd
 import pytest
 
+from mmt_assets.board.changes import CAUSES
 from mmt_assets.build import build_definitions
 from mmt_assets.contracts import (
     BOOKING_CURVES,
@@ -88,6 +90,36 @@ def test_the_daily_run_publishes_the_last_day_and_refreshes_every_active_concert
     key = dg.AssetKey(["forecasts", "concert_forecast"])
     assert loaded.instance.get_materialized_partitions(key) == {"c12", "c13", "c14"}
     assert set(loaded.instance.get_dynamic_partitions("concerts")) == {"c12", "c13", "c14"}
+    # Dagster draws them over time, for each concert and for all.
+    medians = dict(loaded.rows("SELECT concert_id, final_p50 FROM forecasts.concert_outlook"))
+    for event in result.get_asset_materialization_events():
+        if event.asset_key == key:
+            told = {name: value.value for name, value in event.materialization.metadata.items()}
+            assert told["final_p50"] == medians[event.partition]
+            assert "days to the show" in str(told["verdict"])
+    totals = loaded.metadata(result, "forecasts/concert_outlook")
+    assert totals["tickets_expected"] == pytest.approx(sum(medians.values()))
+    assert sum(value for name, value in totals.items() if name.startswith("concerts_")) == 3
+
+
+def test_the_daily_run_explains_what_changed_and_makes_the_board(loaded: Pipeline) -> None:
+    before = LAST - timedelta(days=1)
+    result = loaded.load(before, LAST, assets=[*DAY_TABLES, "forecasts/outlook_board"])
+    changes = loaded.query("SELECT * FROM forecasts.outlook_changes").set_index("concert_id")
+    assert set(changes.index) == {"c12", "c13", "c14"}
+    assert set(changes["earlier_as_of_date"].astype(str).str[:10]) == {before.isoformat()}
+    total = changes["final_p50"] - changes["earlier_p50"]
+    assert changes[list(CAUSES)].sum(axis=1).to_numpy() == pytest.approx(total.to_numpy(), abs=1e-6)
+    told = loaded.metadata(result, "forecasts/outlook_board")
+    assert told["verdict"].startswith(f"3 concerts as of {LAST}: ")
+    page = Path(loaded.settings.board_place).read_text(encoding="utf-8")
+    assert f"changes since {before.day} Jan 2026" in page
+    assert any(name in page for name in CAUSES.values())
+    again = loaded.load(LAST, assets=DAY_TABLES)
+    stored = loaded.query("SELECT * FROM forecasts.outlook_changes").set_index("concert_id")
+    assert set(stored["run_id"]) == {again.run_id}
+    # From the stored forecast of the day before, or from the one made in the same run: the same causes.
+    assert stored[list(CAUSES)].to_numpy() == pytest.approx(changes.loc[stored.index, list(CAUSES)].to_numpy())
 
 
 def test_parquet_exports_hold_what_the_tables_hold(loaded: Pipeline) -> None:
@@ -127,6 +159,7 @@ def test_one_concert_on_demand_replaces_its_rows_alone_and_shows_verdict_and_plo
     told = loaded.metadata(result, "forecasts/concert_forecast")
     assert "days to the show" in told["verdict"]
     assert "data:image/png;base64," in told["plot"]
+    assert told["board"].endswith("/board/outlook.html#concert=c13")
     assert told["worker_seconds"] > told["fit_seconds"] > 0
     messages = [entry.user_message for entry in loaded.instance.all_logs(result.run_id)]
     assert any("1 of 1 concerts forecast" in message for message in messages)

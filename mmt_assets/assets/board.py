@@ -5,6 +5,7 @@ import time
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import UTC, date, datetime
+from urllib.parse import quote
 
 import dagster as dg
 from dagster._core.definitions.metadata import RawMetadataValue
@@ -24,7 +25,7 @@ from mmt_assets.board import (
 )
 from mmt_assets.contracts import ACCURACY, CITY_DEMAND_FORECAST, CONCERT_FORECAST, CONCERT_OUTLOOK, TICKET_SALES
 from mmt_assets.resources import WarehouseResource
-from mmt_assets.settings import Settings
+from mmt_assets.settings import Settings, SettingsError
 
 BOARD = dg.AssetKey(["forecasts", "outlook_board"])
 _SUMMARISED = 12
@@ -113,11 +114,9 @@ def board_asset(settings: Settings) -> dg.AssetsDefinition:
 def board_metadata(written: WrittenBoard) -> dict[str, RawMetadataValue]:
     """What Dagster shows of a board: a verdict, where it is, the concerts to look at first, figures over time."""
     board, figures = written.board, written.board.figures
-    address = board_address(written.place)
-    is_remote = address.startswith("https")
     return {
         "verdict": board_verdict(board),
-        "board": dg.MetadataValue.url(address) if is_remote else dg.MetadataValue.path(written.place),
+        "board": _link(written.place),
         "look_first": dg.MetadataValue.md(_summary(board.concerts)),
         "as_of_date": board.frames.as_of.isoformat(),
         "concerts": figures.concerts,
@@ -130,6 +129,21 @@ def board_metadata(written: WrittenBoard) -> dict[str, RawMetadataValue]:
         "page_bytes": written.size_bytes,
         "seconds": round(written.seconds, 3),
     }
+
+
+def board_link(settings: Settings, concert_id: str) -> dict[str, RawMetadataValue]:
+    """Where the board shows a concert; empty where no place for a board is set."""
+    try:
+        place = settings.board_place
+    except SettingsError:
+        return {}
+    return {"board": _link(place, f"#concert={quote(concert_id)}")}
+
+
+def _link(place: str, fragment: str = "") -> dg.MetadataValue:
+    """An address to click, or a path to copy: browsers follow no link from a server to a file."""
+    address = board_address(place) + fragment
+    return dg.MetadataValue.url(address) if address.startswith("https") else dg.MetadataValue.path(address)
 
 
 def board_verdict(board: Board) -> str:

@@ -1,12 +1,13 @@
 """Forecast tables: the day's forecasts of all active concerts, and one concert's on demand."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
 from datetime import UTC, date, datetime
-from typing import Any
 
 import dagster as dg
+from dagster._core.definitions.metadata import RawMetadataValue
 from pydantic import Field
 
+from mmt_assets.assets.board import board_link
 from mmt_assets.assets.catalog import asset_key, catalog_entry, daily_freshness, table_asset
 from mmt_assets.assets.checks import contract_check_specs, run_contract_checks
 from mmt_assets.assets.days import (
@@ -16,7 +17,7 @@ from mmt_assets.assets.days import (
     require_history,
     run_fence,
 )
-from mmt_assets.assets.plots import concert_metadata, concert_rows, load_matplotlib
+from mmt_assets.assets.plots import concert_metadata, concert_rows, load_matplotlib, refreshed_metadata
 from mmt_assets.assets.run_once import DAILY_POOL, end_if_made_already
 from mmt_assets.contracts import (
     BOOKING_CURVES,
@@ -27,6 +28,7 @@ from mmt_assets.contracts import (
     CONCERT_PROPOSALS,
     CONCERT_SALES,
     CONCERTS,
+    OUTLOOK_CHANGES,
     PUBLISHED_OUTLOOK,
     TICKET_SALES,
 )
@@ -57,7 +59,16 @@ def forecast_assets(settings: Settings) -> list[dg.AssetsDefinition | dg.AssetSp
             PUBLISHED_OUTLOOK, kinds=_KINDS, explanation="Written in the same transaction as the live forecasts."
         ),
     )
-    return [_day_forecasts(settings), _concert_forecast(settings), published]
+    changes = dg.AssetSpec(
+        asset_key(OUTLOOK_CHANGES),
+        deps=[asset_key(CONCERT_OUTLOOK)],
+        **catalog_entry(
+            OUTLOOK_CHANGES,
+            kinds=_KINDS,
+            explanation="Written in the same transaction as the live forecasts of all concerts.",
+        ),
+    )
+    return [_day_forecasts(settings), _concert_forecast(settings), published, changes]
 
 
 def _day_forecasts(settings: Settings) -> dg.AssetsDefinition:
@@ -92,10 +103,11 @@ def _day_forecasts(settings: Settings) -> dg.AssetsDefinition:
         report = outcome.messages[-1]
         record_usage(context, Usage(**report["usage"]))
         context.log.info(f"concert_forecast: {len(report['refreshed'])} refreshed, {len(report['skipped'])} newer")
-        _log_refreshed_concerts(context, settings, report, days)
         with warehouse.open(context) as session:
+            figures = refreshed_metadata(session, live_date) if live_date else {}
             for contract in _DAY_TABLES:
                 yield from run_contract_checks(session, contract, Slice(first=days.first, last=days.last))
+        _log_refreshed_concerts(context, settings, report["refreshed"], figures, days)
 
     return day_forecasts
 
@@ -137,12 +149,16 @@ def worker_job(
 
 
 def _log_refreshed_concerts(
-    context: dg.AssetExecutionContext, settings: Settings, report: dict[str, Any], days: DayRange
+    context: dg.AssetExecutionContext,
+    settings: Settings,
+    refreshed: Sequence[str],
+    figures: Mapping[str, Mapping[str, RawMetadataValue]],
+    days: DayRange,
 ) -> None:
     """Record which concerts the daily run refreshed, up to a limit: an event takes the instance about 20 ms."""
-    if not report["refreshed"]:
+    if not refreshed:
         return
-    keys = [concert for concert in report["refreshed"] if is_concert_partition_key(concert)]
+    keys = [concert for concert in refreshed if is_concert_partition_key(concert)]
     context.instance.add_dynamic_partitions(str(CONCERT_PARTITIONS.name), keys)
     recorded = keys[: settings.max_concert_events]
     for key in recorded:
@@ -151,16 +167,15 @@ def _log_refreshed_concerts(
                 asset_key(CONCERT_FORECAST),
                 partition=key,
                 description=f"Refreshed by the forecasts as of {days.last}",
-                metadata={"as_of_date": days.last.isoformat()},
+                metadata=figures[key],
             )
         )
     if len(recorded) < len(keys):
         context.log.info(
             f"recorded {len(recorded)} of {len(keys)} refreshed concerts (MMT_MAX_CONCERT_EVENTS); all are in the table"
         )
-    context.log_event(
-        dg.AssetMaterialization(asset_key(PUBLISHED_OUTLOOK), metadata={"as_of_date": days.last.isoformat()})
-    )
+    for contract in (PUBLISHED_OUTLOOK, OUTLOOK_CHANGES):
+        context.log_event(dg.AssetMaterialization(asset_key(contract), metadata={"as_of_date": days.last.isoformat()}))
 
 
 class ConcertForecastConfig(dg.Config):
@@ -206,7 +221,7 @@ def _concert_forecast(settings: Settings) -> dg.AssetsDefinition:
             forecast, history = concert_rows(session, concert_id)
             checks = list(run_contract_checks(session, CONCERT_FORECAST, Slice(group=("concert_id", concert_id))))
         # Drawn when the warehouse is free again.
-        metadata = concert_metadata(forecast, history)
+        metadata = concert_metadata(forecast, history) | board_link(settings, concert_id)
         parts = {f"{part}_seconds": value for part, value in outcome.messages[-1]["seconds"].items()}
         yield dg.MaterializeResult(metadata={**metadata, **parts, "worker_seconds": outcome.seconds})
         yield from checks

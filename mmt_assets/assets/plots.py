@@ -2,6 +2,7 @@
 
 import base64
 import io
+from datetime import date
 from importlib import import_module
 from threading import Thread
 from typing import Any
@@ -42,20 +43,29 @@ def concert_rows(session: Session, concert_id: str) -> tuple[pd.DataFrame, pd.Da
 
 def concert_metadata(forecast: pd.DataFrame, history: pd.DataFrame) -> dict[str, RawMetadataValue]:
     """Verdict, plot and key figures of what `concert_rows` gave."""
-    outlook = forecast.iloc[0]
-    as_of = pd.Timestamp(outlook["as_of_date"]).date()
+    return {
+        **outlook_metadata(forecast.iloc[0]),
+        "plot": dg.MetadataValue.md(f"![forecast](data:image/png;base64,{_png(history, forecast)})"),
+        "dagster/row_count": len(forecast),
+    }
+
+
+def refreshed_metadata(session: Session, as_of: date) -> dict[str, dict[str, RawMetadataValue]]:
+    """Verdict and key figures of each concert's outlook of a day, by concert."""
+    rows = Statement("SELECT * FROM forecasts.concert_outlook WHERE as_of_date = @as_of", {"as_of": as_of})
+    return {str(row["concert_id"]): outlook_metadata(row) for _, row in session.query(rows).iterrows()}
+
+
+def outlook_metadata(outlook: "pd.Series[Any]") -> dict[str, RawMetadataValue]:
+    """Verdict and key figures of one outlook; Dagster draws the numbers over time."""
     figures: dict[str, RawMetadataValue] = {
         "verdict": verdict(outlook),
-        "plot": dg.MetadataValue.md(f"![forecast](data:image/png;base64,{_png(history, forecast)})"),
-        "as_of_date": as_of.isoformat(),
-        "dagster/row_count": len(forecast),
-        "sold": int(outlook["sold"]),
-        "final_p50": float(outlook["final_p50"]),
+        "as_of_date": pd.Timestamp(outlook["as_of_date"]).date().isoformat(),
         "method": str(outlook["method"]),
+        "sold": int(outlook["sold"]),
     }
-    if pd.notna(outlook["sell_out_probability"]):
-        figures["sell_out_probability"] = float(outlook["sell_out_probability"])
-    return figures
+    drawn = ("final_p10", "final_p50", "final_p90", "sell_out_probability", "pace_pct")
+    return figures | {name: float(outlook[name]) for name in drawn if pd.notna(outlook[name])}
 
 
 def verdict(outlook: "pd.Series[Any]") -> str:

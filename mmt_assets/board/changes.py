@@ -11,7 +11,15 @@ from mmt_assets.board.read import BoardFrames
 from mmt_assets.board.values import day
 
 # Column of a cause: what people call it.
-CAUSES: dict[str, str] = {}
+CAUSES = {
+    "from_sales": "new sales",
+    "from_refunds": "refunds",
+    "from_demand": "demand",
+    "from_concert": "capacity or dates",
+    "from_curve": "curve and model",
+}
+# A forecast made on demand since may differ from the one that the causes explain.
+_SAME_TICKETS = 0.5
 # Close to the show an interval is a few tickets wide: leaving it by less than this is no news.
 _SMALLEST_MOVE_TICKETS = 5.0
 _SMALLEST_MOVE_SHARE = 0.01
@@ -49,7 +57,8 @@ class Change:
     def main_cause(self) -> str:
         """The largest cause, or, where none was worked out, what was sold against what was expected."""
         if self.causes:
-            return CAUSES[max(self.causes, key=lambda name: abs(self.causes[name]))]
+            cause = max(self.causes, key=lambda name: abs(self.causes[name]))
+            return f"{CAUSES[cause]} {text.signed(self.causes[cause])}"
         expected = "" if self.expected is None else f", {text.tickets(self.expected)} expected"
         return f"sold {text.tickets(self.sold)}{expected}"
 
@@ -60,13 +69,15 @@ def find_changes(frames: BoardFrames) -> dict[str, Change]:
         return {}
     since = frames.previous
     now = {str(row["concert_id"]): row for row in frames.outlook.to_dict("records")}
-    expected = _expected(frames)
+    expected, causes = _expected(frames), _causes(frames)
     changes = {}
     for row in frames.earlier[frames.earlier["concert_id"].isin(now.keys())].to_dict("records"):
         concert = str(row["concert_id"])
         new = now[concert]
         p50 = float(new["final_p50"])
         capacity, show = row["capacity"], day(row["show_date"])
+        by_cause = causes.get(concert, {})
+        explains = abs(sum(by_cause.values()) - (p50 - float(row["final_p50"]))) < _SAME_TICKETS
         changes[concert] = Change(
             since=since,
             before_p50=float(row["final_p50"]),
@@ -77,6 +88,7 @@ def find_changes(frames: BoardFrames) -> dict[str, Change]:
             refunded=int(new["refunded"]) - int(row["refunded"]),
             capacity=int(capacity) if pd.notna(capacity) and capacity != new["capacity"] else None,
             show_date=show if show != day(new["show_date"]) else None,
+            causes=by_cause if explains else {},
         )
     return changes
 
@@ -88,6 +100,15 @@ def _expected(frames: BoardFrames) -> dict[str, float]:
     past = rows["sales_date"] <= rows["concert_id"].map(until)
     totals = rows[past].groupby("concert_id")["tickets_p50"].sum()
     return {str(concert): float(tickets) for concert, tickets in totals.items()}
+
+
+def _causes(frames: BoardFrames) -> dict[str, dict[str, float]]:
+    """Tickets by cause of each concert, where they lead from the day that the board compares with."""
+    rows = frames.causes
+    if rows.empty or frames.previous is None:
+        return {}
+    rows = rows[rows["earlier_as_of_date"] == pd.Timestamp(frames.previous)]
+    return {str(row["concert_id"]): {name: float(row[name]) for name in CAUSES} for row in rows.to_dict("records")}
 
 
 def _left_interval(p10: float, p50: float, p90: float, now: float) -> bool:

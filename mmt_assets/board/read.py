@@ -7,7 +7,7 @@ from typing import Any
 import pandas as pd
 
 from mmt_assets.board.values import instant
-from mmt_assets.contracts import ACCURACY
+from mmt_assets.contracts import ACCURACY, OUTLOOK_CHANGES, TableContract
 from mmt_assets.warehouse import Session, Statement
 from mmt_assets.warehouse.protocol import Value
 
@@ -33,6 +33,7 @@ class BoardFrames:
         previous: The newest earlier day that has an outlook, or None.
         outlook: Rows of `forecasts.concert_outlook`, one per concert, with `is_on_demand`.
         earlier: What was forecast for them at the end of `previous`.
+        causes: concert_id, earlier_as_of_date, and tickets by cause (`from_…`) of the changes since then; may be empty.
         expected: concert_id, sales_date, tickets_p50 that those earlier forecasts expected since.
         paths: concert_id, sales_date, p10, p50, p90: cumulative net tickets ahead.
         concerts: Every concert as it was known on the day, see `concerts_as_of.sql`.
@@ -48,6 +49,7 @@ class BoardFrames:
     previous: date | None
     outlook: pd.DataFrame
     earlier: pd.DataFrame
+    causes: pd.DataFrame
     expected: pd.DataFrame
     paths: pd.DataFrame
     concerts: pd.DataFrame
@@ -88,6 +90,7 @@ def read_board(session: Session, *, until: date, timezone: str, with_on_demand: 
         previous=previous,
         outlook=outlook,
         earlier=_rows(session, "earlier_outlook", as_of=before),
+        causes=_where_written(session, OUTLOOK_CHANGES, "changes", as_of=as_of),
         expected=_rows(session, "expected_since", as_of=before, until=newest),
         paths=_paths(session, outlook, as_of),
         concerts=concerts,
@@ -95,7 +98,7 @@ def read_board(session: Session, *, until: date, timezone: str, with_on_demand: 
         sales_by_day=_rows(session, "sales_by_day", as_of=as_of, first_day=as_of - timedelta(days=REFERENCE_DAYS)),
         demand=_demand(session, as_of),
         rejected=_rows(session, "rejected", as_of=as_of),
-        accuracy=_accuracy(session),
+        accuracy=_where_written(session, ACCURACY, "accuracy"),
         last_order_at=instant(last_order["ordered_at"].iloc[0]),
     )
 
@@ -140,6 +143,7 @@ def _demand(session: Session, as_of: date) -> pd.DataFrame:
     return known.merge(ahead, on=["artist", "country", "city"], how="left")
 
 
-def _accuracy(session: Session) -> pd.DataFrame:
+def _where_written(session: Session, contract: TableContract, name: str, **parameters: Value) -> pd.DataFrame:
+    """Rows of a table that older warehouses may not have yet."""
     written = set(_rows(session, "written_tables")["table_name"])
-    return _rows(session, "accuracy") if ACCURACY.table in written else pd.DataFrame()
+    return _rows(session, name, **parameters) if contract.table in written else pd.DataFrame()

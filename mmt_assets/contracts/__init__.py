@@ -8,6 +8,7 @@ from mmt_assets.contracts.forecasts import (
     CONCERT_FORECAST,
     CONCERT_OUTLOOK,
     FORECAST_TABLES,
+    OUTLOOK_CHANGES,
     PUBLISHED_OUTLOOK,
     TICKET_SALES,
 )
@@ -43,6 +44,7 @@ __all__ = [
     "MAKES",
     "NOTIFICATIONS",
     "OPERATIONS_TABLES",
+    "OUTLOOK_CHANGES",
     "PUBLISHED_OUTLOOK",
     "RAW_TABLES",
     "REJECTED_ROWS",

@@ -140,6 +140,37 @@ PUBLISHED_OUTLOOK = TableContract(
     cluster_by=("concert_id",),
 )
 
+OUTLOOK_CHANGES = TableContract(
+    schema="forecasts",
+    name="outlook_changes",
+    description="Why each median total differs from the one of the day before, in tickets; live forecasts only.",
+    columns=(
+        AS_OF,
+        CONCERT,
+        Column("earlier_as_of_date", "DATE", "As-of date of the earlier forecast"),
+        Column("earlier_p50", "FLOAT64", "Net tickets at the show that it expected (p50)", minimum=0),
+        Column("final_p50", "FLOAT64", "Net tickets at the show that are expected now (p50)", minimum=0),
+        Column(
+            "from_curve", "FLOAT64", "Learned anew from other concerts (curves, prior, weights); late rows, new code"
+        ),
+        Column("from_demand", "FLOAT64", "Fans who asked since"),
+        Column("from_concert", "FLOAT64", "Capacity, dates or place of the concert changed"),
+        Column("from_sales", "FLOAT64", "Tickets sold since, against those that were expected"),
+        Column("from_refunds", "FLOAT64", "Tickets refunded since"),
+        *RUN_COLUMNS,
+    ),
+    key=("as_of_date", "concert_id"),
+    partition_column="as_of_date",
+    cluster_by=("concert_id",),
+    rules=(
+        Rule(
+            "causes_add_up",
+            "the causes add up to the change",
+            "ABS(final_p50 - earlier_p50 - from_curve - from_demand - from_concert - from_sales - from_refunds) > 1e-6",
+        ),
+    ),
+)
+
 CITY_DEMAND_FORECAST = TableContract(
     schema="forecasts",
     name="city_demand_forecast",
@@ -175,4 +206,5 @@ FORECAST_TABLES = (
     CITY_DEMAND_FORECAST,
     CONCERT_FORECAST,
     PUBLISHED_OUTLOOK,
+    OUTLOOK_CHANGES,
 )

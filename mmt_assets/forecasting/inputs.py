@@ -93,6 +93,7 @@ class ForecastResult:
     booking_curves: pd.DataFrame
     final_quantiles: pd.DataFrame
     failures: dict[str, str] = field(default_factory=dict)
+    changes: pd.DataFrame = field(default_factory=pd.DataFrame)
 
 
 @dataclass(frozen=True)

@@ -9,6 +9,7 @@ import pandas as pd
 
 from mmt_assets.forecasting import components
 from mmt_assets.forecasting.blend import fit_blend
+from mmt_assets.forecasting.changes import Earlier, explain_changes, no_changes
 from mmt_assets.forecasting.chunks import Learned, Spread, Task, compare_with, joined, publish
 from mmt_assets.forecasting.comparables import finished_part
 from mmt_assets.forecasting.curves import choose_segmentation, curves_frame
@@ -38,6 +39,7 @@ def forecast(
     concert_ids: Sequence[str] | None = None,
     progress: Callable[[int, int], None] | None = None,
     spread: Spread | None = None,
+    earlier: Earlier | None = None,
 ) -> ForecastResult:
     """Forecast ticket sales of active concerts from what was known at the end of `as_of`.
 
@@ -51,17 +53,23 @@ def forecast(
         concert_ids: Concerts to forecast; None means every active one. A cancelled one may be named.
         progress: Called with (concerts done, concerts in all).
         spread: Where the concerts are forecast, chunk by chunk; by default on this machine.
+        earlier: A forecast of a day before, to explain what changed since.
 
     Returns:
         `ticket_sales`: concert_id, sales_date (as_of + 1 to the show), tickets_p10/p50/p90 (net of that day),
         cumulative_tickets_p10/p50/p90 (net), cumulative_gross_tickets_p10/p50/p90.
         `outlook`: one row per concert, columns `chunks.OUTLOOK_COLUMNS`. `booking_curves`: see `curves_frame`.
         `final_quantiles`: concert_id, level, tickets: the net total at the 19 levels 0.05 to 0.95.
+        `changes`: see `explain_changes`; empty without `earlier`.
 
     Raises:
         ValueError: The frames are malformed, hold a sale after `as_of`, or a named concert cannot be forecast.
     """
-    return forecast_targets(learn_task(inputs, as_of, options), concert_ids, progress, spread)
+    task = learn_task(inputs, as_of, options)
+    result = forecast_targets(task, concert_ids, progress, spread)
+    if earlier is None:
+        return result
+    return replace(result, changes=explain_changes(earlier, inputs, task, result.outlook, spread))
 
 
 def learn_task(inputs: ForecastInputs, as_of: date, options: ForecastOptions) -> Task:
@@ -91,7 +99,7 @@ def forecast_targets(
     ids = task.concerts.ids[paths.pop("concert").to_numpy(dtype=np.int64)]
     paths.insert(0, "concert_id", pd.Series(ids, dtype=object))
     curves = curves_frame(task.learned.knowledge.curves)
-    return ForecastResult(paths, table, curves, made.final_quantiles, made.failures)
+    return ForecastResult(paths, table, curves, made.final_quantiles, made.failures, no_changes())
 
 
 def _targets(concerts: Concerts, day: int, concert_ids: Sequence[str] | None) -> Ints:

@@ -15,6 +15,7 @@ from mmt_assets.contracts import (
     CONCERT_FORECAST,
     CONCERT_OUTLOOK,
     CONCERT_PROPOSALS,
+    OUTLOOK_CHANGES,
     TICKET_SALES,
     TableContract,
 )
@@ -35,6 +36,7 @@ class ForecastTables:
     city_demand_forecast: pd.DataFrame
     concert_proposals: pd.DataFrame
     concert_forecast: pd.DataFrame
+    outlook_changes: pd.DataFrame
 
 
 def build_tables(
@@ -71,6 +73,7 @@ def build_tables(
         _shape(demand.assign(**extra), CITY_DEMAND_FORECAST),
         _shape(proposals.assign(**extra), CONCERT_PROPOSALS),
         _beside(shown, outlook, shown_concert, CONCERT_FORECAST),
+        _shape(result.changes.assign(**extra), OUTLOOK_CHANGES),
     )
 
 

@@ -2,10 +2,10 @@
 
 import os
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict
-from datetime import UTC, date, datetime
+from datetime import UTC, date, datetime, timedelta
 from pathlib import Path
 
 import pandas as pd
@@ -18,10 +18,12 @@ from mmt_assets.contracts import (
     CONCERT_FORECAST,
     CONCERT_OUTLOOK,
     CONCERT_PROPOSALS,
+    OUTLOOK_CHANGES,
     PUBLISHED_OUTLOOK,
     TICKET_SALES,
 )
 from mmt_assets.forecasting import ForecastInputs, ForecastOptions, ForecastResult, forecast, forecast_demand
+from mmt_assets.forecasting.changes import Earlier
 from mmt_assets.forecasting.chunks import Spread
 from mmt_assets.forecasting.demand import COLUMNS as DEMAND_COLUMNS
 from mmt_assets.forecasting.proposals import COLUMNS as PROPOSAL_COLUMNS
@@ -66,6 +68,7 @@ def run_job(job: WorkerJob, pipes: PipesContext, link: RunLink | None = None) ->
         inputs = {day: read_inputs(session, day, job.timezone) for day in job.as_of_dates}
         # One read of the whole history serves every as-of date; a single concert needs none.
         makes = None if job.concert_id else session.query(_demand_history(job.as_of_dates[-1]))
+        earlier = read_earlier(session, job)
         usage = session.usage
     seconds.lap("read")
     if job.concert_id:
@@ -82,6 +85,7 @@ def run_job(job: WorkerJob, pipes: PipesContext, link: RunLink | None = None) ->
                 concert_ids=[job.concert_id] if job.concert_id else None,
                 progress=_progress(pipes, f"as of {day} ({number} of {len(inputs)})"),
                 spread=spread,
+                earlier=_earlier(earlier, tables, inputs) if _is_explained(job, day) else None,
             )
             _report_failures(job, pipes, day, result)
             demand, proposals = _of_fans(job, makes, known, day)
@@ -108,6 +112,37 @@ def read_inputs(session: Session, as_of: date, timezone_name: str) -> ForecastIn
         return session.query(Statement.from_file(f"forecasts/{name}.sql", as_of=as_of, timezone=timezone_name))
 
     return ForecastInputs(concerts=rows("concerts_as_of"), sales=rows("sales_history"), demand=rows("fans_as_of"))
+
+
+def read_earlier(session: Session, job: WorkerJob) -> Earlier | None:
+    """The newest stored forecast before the job's first day, where the job's live day is to be compared with it."""
+    first = job.as_of_dates[0]
+    if not _is_explained(job, first):
+        return None
+    written = session.query(Statement.from_file("board/written_tables.sql"))
+    if CONCERT_OUTLOOK.table not in set(written["table_name"]):
+        return None
+    days = session.query(Statement.from_file("board/days.sql", until=first - timedelta(days=1)))
+    if days.empty:
+        return None
+    day = pd.Timestamp(days["as_of_date"].iloc[0]).date()
+    said = session.query(Statement.from_file("board/earlier_outlook.sql", as_of=day))
+    return Earlier(day, read_inputs(session, day, job.timezone), said[["concert_id", "final_p50"]])
+
+
+def _is_explained(job: WorkerJob, day: date) -> bool:
+    """Whether what changed since the day before is worked out: for the live day of all concerts."""
+    return job.concert_id is None and day == job.live_date
+
+
+def _earlier(
+    stored: Earlier | None, made: Sequence[ForecastTables], inputs: Mapping[date, ForecastInputs]
+) -> Earlier | None:
+    """The forecast before a day: the one that this job has just made, else the stored one."""
+    if not made:
+        return stored
+    last = made[-1]
+    return Earlier(last.as_of, inputs[last.as_of], last.concert_outlook[["concert_id", "final_p50"]])
 
 
 def _demand_history(as_of: date) -> Statement:
@@ -215,6 +250,9 @@ def _write(
         writes.append(ReplaceNewer(CONCERT_FORECAST, table.concert_forecast, "concert_id", _NEWER_BY))
         if table.as_of == job.live_date:
             writes.append(InsertMissing(PUBLISHED_OUTLOOK, table.concert_outlook))
+        if _is_explained(job, table.as_of):
+            day = Slice(first=table.as_of, last=table.as_of)
+            writes.append(ReplaceSlice(OUTLOOK_CHANGES, day, table.outlook_changes))
     with job.warehouse.connect().open(labels=job.labels) as session:
         # After the wait for the file, which may have been long.
         link.require_current()
@@ -240,10 +278,21 @@ def _write(
         for contract, result in zip(_DAY_TABLES, results[: len(_DAY_TABLES)], strict=True):
             pipes.report_asset_materialization(
                 asset_key=f"forecasts/{contract.name}",
-                metadata={"dagster/row_count": result.rows, **seconds.metadata()},
+                metadata={
+                    "dagster/row_count": result.rows,
+                    **(_totals(tables[-1].concert_outlook) if contract is CONCERT_OUTLOOK else {}),
+                    **seconds.metadata(),
+                },
             )
     report = {"refreshed": made, "skipped": sorted(skipped), "seconds": seconds.laps, "usage": asdict(usage)}
     pipes.report_custom_message(report)
+
+
+def _totals(outlook: pd.DataFrame) -> dict[str, float]:
+    """Figures over all concerts of a day, which the UI draws over time."""
+    flags = outlook["status_flag"].value_counts()
+    counts = {f"concerts_{flag}": int(count) for flag, count in flags.items()}
+    return {"tickets_sold": int(outlook["sold"].sum()), "tickets_expected": float(outlook["final_p50"].sum()), **counts}
 
 
 def _export(directory: Path, tables: list[ForecastTables], current: pa.Table | None) -> None:

@@ -261,6 +261,4 @@ function openLinked() {
   rows[found.index].querySelector("button").focus();
 }
 window.addEventListener("hashchange", openLinked);
-sortBy("attention");
-filterRows();
 openLinked();

@@ -7,7 +7,7 @@ const LETTERS = "ABCDEFGHIJ";
 const whole = new Intl.NumberFormat("en", {maximumFractionDigits: 0});
 const MONTHS = ["Jan", "Feb", "Mar", "Apr", "May", "Jun", "Jul", "Aug", "Sep", "Oct", "Nov", "Dec"];
 const dayText = iso => { const [year, month, day] = iso.split("-"); return `${+day} ${MONTHS[month - 1]} ${year}`; };
-const tickets = value => value === null || value === undefined ? "–" : whole.format(Math.round(value)).replace("-", "−");
+const tickets = value => value === null || value === undefined ? "–" : whole.format(Math.round(value) + 0).replace("-", "−");
 
 function shape(name, attributes, text) {
   const element = document.createElementNS(SVG, name);
