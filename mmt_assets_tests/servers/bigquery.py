@@ -5,6 +5,7 @@ import os
 import subprocess
 import urllib.request
 from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -131,17 +132,9 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
                 item.add_marker(skip)
 
 
-@pytest.fixture(scope="session")
-def bigquery_server(request: pytest.FixtureRequest) -> Iterator[BigQueryServer]:
-    """BigQuery's emulator, or the project of `--gcp-project` with `--run-gcp`."""
-    if request.config.getoption("--run-gcp"):
-        yield BigQueryServer(str(request.config.getoption("--gcp-project")))
-        return
-    if not EMULATOR_PYTHON.exists():
-        missing = f"BigQuery's emulator is not installed ({EMULATOR_PYTHON} is missing): make .venv-emulators"
-        if os.environ.get("MMT_REQUIRE_EMULATORS") == "1":
-            pytest.fail(missing)
-        pytest.skip(missing)
+@contextmanager
+def running_bigquery() -> Iterator[BigQueryServer]:
+    """The emulator in a process of its own."""
     # It ends when this pipe closes, so with this process, whichever way that dies.
     process = subprocess.Popen(
         [EMULATOR_PYTHON, Path(__file__).with_name("bigquery_emulator.py")],
@@ -158,6 +151,21 @@ def bigquery_server(request: pytest.FixtureRequest) -> Iterator[BigQueryServer]:
         yield BigQueryServer(EMULATED_PROJECT, f"http://127.0.0.1:{ports['rest']}", f"127.0.0.1:{ports['grpc']}")
     finally:
         end_tree(process)
+
+
+@pytest.fixture(scope="session")
+def bigquery_server(request: pytest.FixtureRequest) -> Iterator[BigQueryServer]:
+    """BigQuery's emulator, or the project of `--gcp-project` with `--run-gcp`."""
+    if request.config.getoption("--run-gcp"):
+        yield BigQueryServer(str(request.config.getoption("--gcp-project")))
+        return
+    if not EMULATOR_PYTHON.exists():
+        missing = f"BigQuery's emulator is not installed ({EMULATOR_PYTHON} is missing): make .venv-emulators"
+        if os.environ.get("MMT_REQUIRE_EMULATORS") == "1":
+            pytest.fail(missing)
+        pytest.skip(missing)
+    with running_bigquery() as server:
+        yield server
 
 
 @pytest.fixture
