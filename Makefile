@@ -6,7 +6,7 @@ INSTALL = $(BIN)/uv pip install --quiet --python $(BIN)/python
 SHELL := /bin/bash
 .SHELLFLAGS := -eu -o pipefail -c
 .DELETE_ON_ERROR:
-.PHONY: help demo ui test browser chaos check bench lock clean
+.PHONY: help demo demo-gcp-local ui test browser chaos check bench lock clean
 # Where the demo takes its data from, and the last day that exists for it.
 SOURCE ?= sample
 AS_OF ?=
@@ -22,7 +22,7 @@ export DAGSTER_EVENT_BATCH_SIZE ?= 500
 export UV_COMPILE_BYTECODE := 1
 
 help: ## this list
-	@grep -E '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | expand -t 8
+	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | expand -t 16
 
 # The stamp is made last, so that an interrupted installation is done again.
 .venv: .venv/installed
@@ -39,6 +39,9 @@ help: ## this list
 
 demo: .venv/installed ## fill the warehouse from SOURCE (default: the sample world), forecast, print the outlook
 	$(BIN)/python -m mmt_assets demo --source "$(SOURCE)" $(if $(AS_OF),--as-of "$(AS_OF)")
+
+demo-gcp-local: .venv/installed .venv-emulators/installed ## a day with MMT_ENV=gcp on emulators: message, machine, forecasts, ledger
+	$(BIN)/python -m mmt_assets_tests.local_cloud
 
 ui: .venv/installed ## Dagster's UI at http://127.0.0.1:3000, with schedule and sensors
 	$(BIN)/python -m mmt_assets prepare

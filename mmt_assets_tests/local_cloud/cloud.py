@@ -18,6 +18,8 @@ from mmt_assets_tests.servers.compute_engine.image import build_image
 from mmt_assets_tests.servers.gcs import running_gcs
 from mmt_assets_tests.servers.pubsub import PubSubEmulator, emulator_jar
 
+# The dataset of the ticket platform.
+_SOURCE = "platform"
 _PIPES_BUCKET = "mmt-local-pipes"
 # About what an e2-standard-8 costs in Seoul, and what it costs as a Spot machine.
 _PRICE, _SPOT_PRICE = "0.0000957", "0.0000287"
@@ -67,7 +69,7 @@ def running_cloud(folder: Path, first: date, last: date) -> Iterator[LocalCloud]
             {
                 "MMT_ENV": "gcp",
                 "MMT_PROJECT": EMULATED_PROJECT,
-                "MMT_SOURCE": f"bigquery:{EMULATED_PROJECT}.source",
+                "MMT_SOURCE": f"bigquery:{EMULATED_PROJECT}.{_SOURCE}",
                 "MMT_FIRST_DAY": first.isoformat(),
                 "MMT_LAST_DAY": last.isoformat(),
                 "MMT_BIGQUERY_ENDPOINT": str(server.endpoint),
@@ -100,7 +102,7 @@ def _start_pubsub(stack: ExitStack, folder: Path) -> str | None:
 
 def _fill(client: bigquery.Client, files: Path, first: date, last: date) -> None:
     """Datasets as infra/warehouse.tf makes them, and the sample world as the platform's own export."""
-    for dataset in (*STAGES, "source"):
+    for dataset in (*STAGES, _SOURCE):
         client.create_dataset(f"{EMULATED_PROJECT}.{dataset}")
     sample.write_source(files, first_day=first, last_day=last)
     for name in ("concerts", "ticket_orders", "makes"):
@@ -108,7 +110,7 @@ def _fill(client: bigquery.Client, files: Path, first: date, last: date) -> None
         rows = pd.read_parquet(files / name)
         texts = rows.apply(lambda column: column.map(str, na_action="ignore")).astype("string")
         schema = [bigquery.SchemaField(str(column), "STRING") for column in texts]
-        made = client.create_table(bigquery.Table(f"{EMULATED_PROJECT}.source.{name}", schema))
+        made = client.create_table(bigquery.Table(f"{EMULATED_PROJECT}.{_SOURCE}.{name}", schema))
         parquet = io.BytesIO()
         texts.to_parquet(parquet)
         parquet.seek(0)
