@@ -54,7 +54,10 @@ class ComputeEngineServer(ComputeResource):
     def from_settings(cls, settings: Settings) -> "ComputeEngineServer":
         """The server that the settings describe; nothing is opened and nobody logs in."""
         return cls(
-            server=settings.model_dump(mode="json", include=set(AnalysisServerSettings.model_fields)),
+            # Dagster takes no nulls in a resource's values; what is left out has the default.
+            server=settings.model_dump(
+                mode="json", include=set(AnalysisServerSettings.model_fields), exclude_none=True
+            ),
             timeout_seconds=settings.worker_timeout_seconds,
             heartbeat_seconds=settings.heartbeat_seconds,
         )
