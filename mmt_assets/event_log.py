@@ -16,19 +16,24 @@ from dagster._core.storage.sqlite import SQLITE_BUSY_TIMEOUT_SECONDS
 from sqlalchemy import Connection, Engine, create_engine, event, inspect
 
 
+def open_engine(connection_string: str) -> Engine:
+    """An engine with kept connections that wait for their turn for as long as Dagster lets its event log wait."""
+    engine = create_engine(connection_string, connect_args={"timeout": SQLITE_BUSY_TIMEOUT_SECONDS})
+
+    # With a write-ahead log a killed process loses nothing this way; only a power cut may cost the last events.
+    @event.listens_for(engine, "connect")
+    def wait_for_the_disk_at_checkpoints_only(connection: object, _: object) -> None:
+        connection.execute("PRAGMA synchronous=NORMAL")  # type: ignore[attr-defined] - sqlite3's own connection
+
+    return engine
+
+
 class PooledSqliteEventLogStorage(ConsolidatedSqliteEventLogStorage):
     """`ConsolidatedSqliteEventLogStorage` with one engine and its pool for the life of the instance."""
 
     @cached_property
     def _engine(self) -> Engine:
-        engine = create_engine(self._conn_string, connect_args={"timeout": SQLITE_BUSY_TIMEOUT_SECONDS})
-
-        # With a write-ahead log a killed process loses nothing this way; only a power cut may cost the last events.
-        @event.listens_for(engine, "connect")
-        def wait_for_the_disk_at_checkpoints_only(connection: object, _: object) -> None:
-            connection.execute("PRAGMA synchronous=NORMAL")  # type: ignore[attr-defined] - sqlite3's own connection
-
-        return engine
+        return open_engine(self._conn_string)
 
     @cached_property
     def _open_transaction(self) -> threading.local:

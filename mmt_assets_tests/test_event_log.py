@@ -1,8 +1,10 @@
 """The event log: Dagster's tables and events, written by several processes, read by Dagster's own class."""
 
+import sqlite3
 import subprocess
 import sys
 import textwrap
+import threading
 from pathlib import Path
 from typing import Any
 
@@ -13,8 +15,8 @@ from sqlalchemy import event as sqlalchemy_event
 
 CONFIG = """
 run_storage:
-  module: dagster._core.storage.runs
-  class: SqliteRunStorage
+  module: mmt_assets.run_storage
+  class: PooledSqliteRunStorage
   config: {{base_dir: "{home}"}}
 event_log_storage:
   module: mmt_assets.event_log
@@ -122,3 +124,21 @@ def test_a_batch_of_events_is_one_transaction_and_loses_none(home: Path, monkeyp
     one_by_one = commits()
     monkeypatch.setenv("DAGSTER_EVENT_BATCH_SIZE", "500")
     assert commits() <= one_by_one - 49
+
+
+def test_a_run_waits_for_another_process_that_holds_the_runs_longer_than_dagster_would(home: Path) -> None:
+    with dg.DagsterInstance.from_config(str(home)) as instance, sqlite3.connect(home / "runs.db") as other:
+        other.execute("BEGIN IMMEDIATE")
+
+        @dg.job
+        def job() -> None: ...
+
+        stored: list[str] = []
+        writer = threading.Thread(target=lambda: stored.append(instance.create_run_for_job(job).run_id))
+        writer.start()
+        # Five seconds is what sqlite3 waits by itself.
+        writer.join(6)
+        assert writer.is_alive(), "it waits"
+        other.rollback()
+        writer.join(30)
+        assert instance.get_run_by_id(stored[0])

@@ -260,13 +260,10 @@ def _write(
         current = (
             session.query_arrow(Statement("SELECT * FROM forecasts.concert_forecast")) if live and job.exports else None
         )
+        skipped = {concert for result in results for concert in result.skipped}
+        if job.concert_id in skipped:
+            _accept_the_newer(session, job, pipes)
         usage += session.usage
-    skipped = {concert for result in results for concert in result.skipped}
-    if job.concert_id in skipped:
-        raise StaleWriteError(
-            f"forecasts.concert_forecast already has a newer forecast of {job.concert_id} than as of "
-            f"{job.as_of_dates[-1]}; nothing was written"
-        )
     seconds.lap("write")
 
     if job.exports:
@@ -301,6 +298,28 @@ def _export(directory: Path, tables: list[ForecastTables], current: pa.Table | N
             export_rows(rows(table), directory, contract, table.as_of)
     if current is not None:
         export_rows(current, directory, CONCERT_FORECAST)
+
+
+def _accept_the_newer(session: Session, job: WorkerJob, pipes: PipesContext) -> None:
+    """A run that was asked for later may have come first: its forecast as of the same day stays, and is as good.
+
+    Raises:
+        mmt_assets.warehouse.StaleWriteError: The stored forecast is as of a later day.
+    """
+    [as_of] = job.as_of_dates
+    stored = session.query(
+        Statement(
+            "SELECT MAX(as_of_date) AS as_of_date FROM forecasts.concert_forecast WHERE concert_id = @concert_id",
+            {"concert_id": job.concert_id},
+        )
+    )
+    newest = pd.Timestamp(stored["as_of_date"].iloc[0]).date()
+    if newest > as_of:
+        raise StaleWriteError(
+            f"forecasts.concert_forecast already has a newer forecast of {job.concert_id}, as of {newest}, than as of "
+            f"{as_of}; it stays"
+        )
+    pipes.log.info(f"a newer run has forecast {job.concert_id} as of {as_of} meanwhile: its forecast stays")
 
 
 _NEWER_BY = ("as_of_date", "run_created_at")

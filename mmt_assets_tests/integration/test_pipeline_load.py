@@ -74,7 +74,7 @@ def project(tmp_path_factory: pytest.TempPathFactory) -> Project:
 
 
 def on_demand_beside_a_daily_run(project: Project, count: int) -> None:
-    concerts = [row[0] for row in project.rows(f"SELECT concert_id FROM {CONCERT_OUTLOOK.table} ORDER BY 1")]
+    concerts = [row[0] for row in project.rows(f"SELECT DISTINCT concert_id FROM {CONCERT_OUTLOOK.table} ORDER BY 1")]
     chosen = concerts[:count]
     assert len(chosen) == count
     sizes = f"SELECT concert_id, COUNT(*) FROM {CONCERT_FORECAST.table} GROUP BY 1 ORDER BY 1"
