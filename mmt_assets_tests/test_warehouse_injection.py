@@ -13,7 +13,16 @@ from hypothesis import strategies as st
 
 import mmt_assets
 from mmt_assets.contracts import Column, TableContract
-from mmt_assets.warehouse import DuckDBWarehouse, Fence, InsertMissing, ReplaceNewer, ReplaceSlice, Slice, Statement
+from mmt_assets.warehouse import (
+    DuckDBWarehouse,
+    Fence,
+    InsertMissing,
+    ReplaceNewer,
+    ReplaceSlice,
+    Slice,
+    Statement,
+    Warehouse,
+)
 from mmt_assets.warehouse.compose import column, table
 
 NOTES = TableContract(
@@ -60,6 +69,27 @@ def test_any_text_round_trips_as_data_and_cuts_only_its_own_group(tmp_path: Path
             assert session.query(Statement("SELECT owner FROM raw.notes"))["owner"].tolist() == [bystander]
 
         round_trip()
+
+
+def test_hostile_texts_are_data_in_every_engine(warehouse: Warehouse) -> None:
+    with warehouse.open() as session:
+        texts: list[str] = [*HOSTILE]
+
+        @settings(max_examples=60, deadline=None, derandomize=True, suppress_health_check=[HealthCheck.too_slow])
+        @given(text=TEXTS)
+        def collect(text: str) -> None:
+            if text not in texts:
+                texts.append(text)
+
+        collect()
+        session.write([ReplaceSlice(NOTES, Slice(), notes(*texts))], fence=FENCE)
+        everything = Statement("SELECT owner FROM raw.notes ORDER BY number")
+        assert session.query(everything)["owner"].tolist() == texts
+        chosen = Statement("SELECT owner FROM raw.notes WHERE owner IN UNNEST(@texts)", {"texts": tuple(HOSTILE)})
+        assert sorted(session.query(chosen)["owner"]) == sorted(HOSTILE)
+        worst = "\\') OR TRUE -- "
+        session.write([ReplaceSlice(NOTES, Slice(group=("owner", worst)), notes())], fence=FENCE)
+        assert session.query(everything)["owner"].tolist() == [text for text in texts if text != worst]
 
 
 def test_any_text_round_trips_through_a_source_file(tmp_path: Path) -> None:

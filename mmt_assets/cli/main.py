@@ -112,6 +112,22 @@ def board(
 
 
 @app.command()
+def compare(
+    day: Annotated[datetime, typer.Argument(formats=["%Y-%m-%d"], help="Business day, or as-of date")],
+) -> None:
+    """Hold a day of the local warehouse against BigQuery, row for row; fails when they differ."""
+    settings = read_settings()
+    from mmt_assets.cli.compare import compare_engines  # noqa: PLC0415
+
+    try:
+        is_equal = compare_engines(settings, day.date())
+    except WarehouseError as error:
+        fail(str(error))
+    if not is_equal:
+        fail(f"{day.date()} differs between DuckDB and BigQuery")
+
+
+@app.command()
 def query(
     sql: Annotated[str, typer.Argument(help="One SQL query: DuckDB's dialect, with MMT_ENV=gcp GoogleSQL")],
 ) -> None:

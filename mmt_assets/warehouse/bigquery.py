@@ -249,8 +249,9 @@ class BigQuerySession:
             copy = found.copy_as_text()
             self.jobs.dry_run(copy)
             self.create_staged("source", table, copy)
-            found.require_rows(lambda: self.scalar(found.probe()) is not None)
+            # Before the probe, which reads the copy.
             self._attached[table] = AttachedTable((found.reference,), found.ignored_columns)
+            found.require_rows(lambda: self.scalar(found.probe()) is not None)
         return self._attached[table]
 
     def ensure(self, contract: TableContract) -> None:

@@ -103,7 +103,7 @@ def to_bigquery(sql: str, datasets: Datasets) -> Rewritten:
         node.set("this", exp.to_identifier(name))
         node.set("db", exp.to_identifier(dataset))
     names = frozenset(str(parameter.name) for parameter in tree.find_all(exp.Parameter))
-    return Rewritten(tree.sql(dialect="bigquery"), names, frozenset(sources))
+    return Rewritten(tree.sql(dialect="bigquery", comments=False), names, frozenset(sources))
 
 
 def field(spec: Column, *, nullable: bool = False) -> bigquery.SchemaField:

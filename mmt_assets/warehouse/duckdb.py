@@ -135,11 +135,11 @@ class DuckDBWarehouse:
 
 
 @contextmanager
-def in_memory() -> Iterator["DuckDBSession"]:
-    """A session without a file: brings frames into shape for an engine that is far away."""
+def in_memory(source: Path | None = None) -> Iterator["DuckDBSession"]:
+    """A session without a file: brings frames, or source files, into shape for an engine that is far away."""
     with duckdb.connect(":memory:") as connection:
         connection.execute("SET TimeZone = 'UTC'")
-        yield DuckDBSession(connection, None)
+        yield DuckDBSession(connection, source)
 
 
 class DuckDBSession:

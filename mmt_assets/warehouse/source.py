@@ -201,6 +201,6 @@ def attach(connection: duckdb.DuckDBPyConnection, directory: Path, source: Sourc
                 "Mend the file, or write it again as UTF-8 CSV (RFC 4180, one kind of line ending) or Parquet."
             ) from error
     probe = compose("SELECT 1 FROM {copy} LIMIT 1", copy=copy)
-    if not SHAPES[source].optional_table and not connection.execute(probe).fetchone():
+    if not SHAPES[source].optional_table and not connection.execute(probe).fetchall():
         raise SourceError(f"{', '.join(map(str, paths))}: no rows; expected at least one row of {source}")
     return AttachedTable(tuple(map(str, paths)), tuple(sorted(ignored)))

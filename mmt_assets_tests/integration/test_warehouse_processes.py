@@ -1,4 +1,4 @@
-"""Several real processes and one DuckDB file: kills, waiting, races."""
+"""Several real processes and one warehouse: kills, waiting, races."""
 
 import os
 import signal
@@ -10,7 +10,10 @@ from pathlib import Path
 import pytest
 
 from mmt_assets.warehouse import DuckDBWarehouse, Statement, WarehouseBusyError, WarehouseError
+from mmt_assets.worker.job import DuckDBAddress, WarehouseAddress
+from mmt_assets_tests.servers.bigquery import BigQueryPlace
 
+DEMAND = "SELECT makes_count, COUNT(*) AS n FROM features.city_demand GROUP BY 1 ORDER BY 1"
 # What every process here runs first. Importing costs more than writing, so it forks its writers.
 COMMON = """
 import os, random, select, signal, sys, time
@@ -20,8 +23,10 @@ import pandas as pd
 from mmt_assets.contracts import CITY_DEMAND
 from mmt_assets.warehouse import *
 from mmt_assets.warehouse import duckdb_writes
+from mmt_assets.worker.job import WarehouseAddress
+from pydantic import TypeAdapter
 
-warehouse = DuckDBWarehouse(Path(sys.argv[1]))
+warehouse = TypeAdapter(WarehouseAddress).validate_json(sys.argv[1]).connect()
 DAY = date(2026, 1, 5)
 
 def rows(value, day=DAY, count=5000):
@@ -76,7 +81,10 @@ def write_for_ever(ready):
 def check():
     with warehouse.open() as session:
         counts = session.query(Statement("SELECT makes_count, COUNT(*) AS n FROM features.city_demand GROUP BY 1"))
-        fences = session.scalar(Statement("SELECT COUNT(*) FROM operations.write_fences"))
+        fences = session.scalar(
+            Statement("SELECT COUNT(*) AS n FROM operations.write_fences WHERE table_name = @name",
+                      {"name": CITY_DEMAND.table})
+        )
     return int(not (len(counts) == 1 and counts.loc[0, "n"] == 5000 and fences == 1))
 
 assert exit_code(fork(lambda: replace(1))) == 0
@@ -97,7 +105,7 @@ pids = [fork(lambda day=DAY + timedelta(days=n): replace(1, day, count=500)) for
 print([exit_code(pid) for pid in pids])
 """
 RACE = """
-for round in range(4):
+for round in range(int(sys.argv[2])):
     def attempt(value, hours):
         os.read(start, 1)
         try:
@@ -112,22 +120,25 @@ for round in range(4):
 """
 
 
-def run(script: str, path: Path, *args: str) -> subprocess.Popen[str]:
+def run(script: str, address: WarehouseAddress, *args: str) -> subprocess.Popen[str]:
     environment = os.environ | {"OMP_NUM_THREADS": "1"}
-    command = [sys.executable, "-c", COMMON + script, str(path), *args]
+    command = [sys.executable, "-c", COMMON + script, address.model_dump_json(), *args]
     return subprocess.Popen(command, stdout=subprocess.PIPE, stdin=subprocess.PIPE, text=True, env=environment)
 
 
-def output(process: subprocess.Popen[str]) -> list[str]:
-    text, _ = process.communicate(timeout=240)
+def output(process: subprocess.Popen[str], seconds: float = 240) -> list[str]:
+    text, _ = process.communicate(timeout=seconds)
     assert process.returncode == 0
     return text.splitlines()
 
 
+def at(path: Path) -> DuckDBAddress:
+    return DuckDBAddress(path=str(path), busy_timeout=120)
+
+
 def demand(path: Path) -> list[tuple[int, int]]:
-    sql = "SELECT makes_count, COUNT(*) FROM features.city_demand GROUP BY 1 ORDER BY 1"
     with DuckDBWarehouse(path).open(read_only=True) as session:
-        return session.execute(Statement(sql)).fetchall()
+        return session.execute(Statement(DEMAND)).fetchall()
 
 
 @pytest.fixture
@@ -136,7 +147,7 @@ def path(tmp_path: Path) -> Path:
 
 
 def test_a_kill_between_delete_and_insert_leaves_the_old_rows(path: Path) -> None:
-    with run(KILLED_BETWEEN, path) as process:
+    with run(KILLED_BETWEEN, at(path)) as process:
         assert process.stdout
         assert process.stdout.readline() == "deleted\n"
         process.kill()
@@ -145,21 +156,37 @@ def test_a_kill_between_delete_and_insert_leaves_the_old_rows(path: Path) -> Non
 
 
 def test_fifty_kills_leave_whole_slices(path: Path) -> None:
-    assert output(run(KILL_STORM, path, "50", "7")) == ["whole"]
+    assert output(run(KILL_STORM, at(path), "50", "7")) == ["whole"]
 
 
 @pytest.mark.chaos
 def test_two_hundred_kills_leave_whole_slices(path: Path) -> None:
-    assert output(run(KILL_STORM, path, "200", "11")) == ["whole"]
+    assert output(run(KILL_STORM, at(path), "200", "11")) == ["whole"]
+
+
+def test_five_kills_leave_whole_slices_in_bigquery(bigquery_place: BigQueryPlace) -> None:
+    assert output(run(KILL_STORM, bigquery_place.address(), "5", "7")) == ["whole"]
+
+
+@pytest.mark.chaos
+@pytest.mark.timeout(3000)
+def test_fifty_kills_leave_whole_slices_in_bigquery(bigquery_place: BigQueryPlace) -> None:
+    assert output(run(KILL_STORM, bigquery_place.address(), "50", "11"), seconds=2800) == ["whole"]
+
+
+def test_of_two_runs_that_race_for_a_slice_in_bigquery_the_newer_one_wins(bigquery_place: BigQueryPlace) -> None:
+    assert output(run(RACE, bigquery_place.address(), "1")) == ["True 0"]
+    with bigquery_place.warehouse().open(read_only=True) as session:
+        assert session.query(Statement(DEMAND)).to_numpy().tolist() == [[2, 200]]
 
 
 def test_sixteen_processes_write_their_slices_at_once(path: Path) -> None:
-    assert output(run(SIXTEEN, path)) == [str([0] * 16)]
+    assert output(run(SIXTEEN, at(path))) == [str([0] * 16)]
     assert demand(path) == [(1, 16 * 500)]
 
 
 def test_of_two_runs_that_race_for_a_slice_the_newer_one_wins(path: Path) -> None:
-    assert output(run(RACE, path)) == ["True 0"] * 4
+    assert output(run(RACE, at(path), "4")) == ["True 0"] * 4
     assert demand(path) == [(2, 200)]
 
 

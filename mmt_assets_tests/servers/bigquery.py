@@ -7,6 +7,7 @@ import urllib.request
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from io import BytesIO
 from pathlib import Path
 from typing import Any
 from uuid import uuid4
@@ -15,9 +16,12 @@ import pytest
 from google.api_core.client_options import ClientOptions
 from google.auth.credentials import AnonymousCredentials
 from google.cloud import bigquery
+from pyarrow import parquet
 
-from mmt_assets.warehouse import DuckDBWarehouse
+from mmt_assets.warehouse import DuckDBWarehouse, Statement
 from mmt_assets.warehouse.bigquery import BigQueryWarehouse
+from mmt_assets.warehouse.duckdb import in_memory
+from mmt_assets.worker.job import BigQueryAddress
 from mmt_assets_tests.servers.dagster_deployment import end_tree
 
 ROOT = Path(__file__).parents[2]
@@ -97,6 +101,16 @@ class BigQueryPlace:
         """The warehouse on these datasets."""
         given = {"endpoint": self.endpoint, "storage_endpoint": self.storage_endpoint, "busy_timeout": 60.0, **options}
         return BigQueryWarehouse(self.project, self.prefix, **given)
+
+    def address(self) -> BigQueryAddress:
+        """What another process needs to open the same warehouse."""
+        return BigQueryAddress(
+            project=self.project,
+            prefix=self.prefix,
+            busy_timeout=60,
+            endpoint=self.endpoint,
+            storage_endpoint=self.storage_endpoint,
+        )
 
     def settings(self) -> dict[str, str]:
         """What points the code location at these datasets, as variables."""
@@ -188,3 +202,23 @@ def warehouse(request: pytest.FixtureRequest, tmp_path: Path) -> DuckDBWarehouse
         return DuckDBWarehouse(tmp_path / "warehouse.duckdb")
     place: BigQueryPlace = request.getfixturevalue("bigquery_place")
     return place.warehouse()
+
+
+def fill_source(place: BigQueryPlace, directory: Path) -> str:
+    """Copy a directory of source files into the source dataset, rows with their places; returns it as MMT_SOURCE."""
+    client = place.server.client()
+    with in_memory(directory) as session:
+        for name in ("concerts", "ticket_orders", "makes"):
+            rows = session.query_arrow(Statement(f"SELECT * FROM source.{name}"))
+            buffer = BytesIO()
+            parquet.write_table(rows, buffer)
+            buffer.seek(0)
+            fields = [
+                bigquery.SchemaField(column, "INTEGER" if column == "source_row" else "STRING")
+                for column in rows.column_names
+            ]
+            config = bigquery.LoadJobConfig(source_format=bigquery.SourceFormat.PARQUET, schema=fields)
+            client.load_table_from_file(
+                buffer, f"{place.project}.{place.source_dataset}.{name}", job_config=config
+            ).result()
+    return f"bigquery:{place.project}.{place.source_dataset}"

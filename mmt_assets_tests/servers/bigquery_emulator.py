@@ -9,7 +9,8 @@ What is mended, each by replacing one function of the emulator in this process:
 2. Uploads of the Python client (`*/*`) are accepted, and keep the job id that the client gave.
 3. Results of a query can be read through the Storage API, from their anonymous table.
 4. Query parameters are bound in scripts, as in single statements, and are not taken for the beginning of a
-   dollar-quoted text; RAISE fails the job, not the server.
+   dollar-quoted text; RAISE fails the job, not the server; bytes are
+   bound as bytes, and SHA256 hashes them, not how they are printed.
 5. A job id that exists is refused with 409, and a job keeps its labels; both as the service documents it.
 6. Bytes are estimated (rows x columns x 8 of each table that is read), so that limits can be tested; 10 MiB are
    billed at least, as by the service.
@@ -19,6 +20,7 @@ What is mended, each by replacing one function of the emulator in this process:
 # pyright: reportMissingImports=false
 
 import asyncio
+import base64
 import contextvars
 import json
 import re
@@ -37,6 +39,7 @@ from bqemulator.jobs import executor
 from bqemulator.scripting import interpreter
 from bqemulator.scripting.exceptions import ScriptRaise
 from bqemulator.server import EmulatorServer
+from bqemulator.sql import parameters
 from bqemulator.storage.engine import DuckDBEngine
 from fastapi import FastAPI, Request
 from fastapi.responses import JSONResponse, Response
@@ -114,13 +117,26 @@ def mend_uploads() -> None:
     upload._run_load = run_with_job
 
 
+def hash_bytes(sql: str) -> str:
+    """Take away the emulator's cast of bytes to text before they are hashed, and encode text as UTF-8."""
+    tree = sqlglot.parse_one(sql, read="duckdb")
+    for node in list(tree.find_all(exp.Cast)):
+        if node.is_type("TEXT") and isinstance(node.this, exp.DPipe) and isinstance(node.parent, exp.SHA2):
+            node.replace(node.this)
+        elif node.is_type("VARBINARY", "BINARY"):
+            node.replace(exp.Encode(this=node.this.copy(), charset=exp.Literal.string("utf-8")))
+    return tree.sql(dialect="duckdb")
+
+
 def mend_scripts() -> None:
     """4."""
+    parameters._SCALAR_CONVERTERS["BYTES"] = base64.b64decode
     bind, rewrite = interpreter.bind_parameters, interpreter.rewrite_table_refs
 
     def rewrite_table_refs(sql: str, project_id: str) -> str:
         hidden = re.sub(r"\$(\w+)", r"parameter__\1", sql)
-        return re.sub(r"\bparameter__(\w+)", r"$\1", rewrite(hidden, project_id))
+        written = rewrite(hidden, project_id)
+        return re.sub(r"\bparameter__(\w+)", r"$\1", hash_bytes(written) if "SHA256(" in written else written)
 
     run_body = executor._run_query_body
 
