@@ -8,6 +8,7 @@ import signal
 import sys
 import tempfile
 import time
+import traceback
 from dataclasses import asdict
 from pathlib import Path
 
@@ -58,6 +59,8 @@ def _fork_history(site: Site, number: int) -> int:
             stage.cloud.end()
         (site.folder / f"verdict-{number}.json").write_text(json.dumps(asdict(verdict)))
         code = 0
+    except BaseException:  # noqa: BLE001 - a fork must never come back into its parent's code
+        traceback.print_exc()
     finally:
         sys.stdout.flush()
         os._exit(code)
