@@ -58,6 +58,7 @@ def _play(cloud: LocalCloud, folder: Path, seconds: float) -> None:
     deployment = Deployment(
         project, **{**cloud.settings, "MMT_DAILY_AT": quiet, "MMT_HEARTBEAT_SECONDS": "5", "MMT_TIMEZONE": "UTC"}
     )
+    deployment.environment.update(cloud.environment)
     try:
         deployment.command("prepare")
         if cloud.pubsub:

@@ -33,11 +33,13 @@ class LocalCloud:
         compute: Compute Engine.
         pubsub: Address of the Pub/Sub emulator; None where it is not installed.
         settings: What leads the code location here, as variables.
+        environment: Variables of Google's own clients, for what takes Cloud Storage from them.
     """
 
     compute: ComputeEngineServer
     pubsub: str | None
     settings: dict[str, str]
+    environment: dict[str, str]
 
 
 @contextmanager
@@ -53,7 +55,8 @@ def running_cloud(folder: Path, first: date, last: date) -> Iterator[LocalCloud]
         server = stack.enter_context(running_bigquery())
         _fill(server.client(), folder / "bookings", first, last)
         gcs = stack.enter_context(running_gcs(folder))
-        gcs.bucket(_PIPES_BUCKET)
+        for bucket in (_PIPES_BUCKET, f"{EMULATED_PROJECT}-mmt-logs"):
+            gcs.bucket(bucket)
         (folder / "compute-engine").mkdir()
         endpoint = stack.enter_context(running_server(folder / "compute-engine"))
         compute = ComputeEngineServer(endpoint, EMULATED_PROJECT, build_image(folder / "image"))
@@ -87,6 +90,7 @@ def running_cloud(folder: Path, first: date, last: date) -> Iterator[LocalCloud]
                 "MMT_FAN_HASH_KEY": "a-key-for-simulated-fans",
                 **({"MMT_PUBSUB_EMULATOR": pubsub} if pubsub else {}),
             },
+            gcs.environment,
         )
 
 
