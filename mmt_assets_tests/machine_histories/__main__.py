@@ -87,6 +87,10 @@ def _summary(verdicts: list[Verdict], seconds: float) -> dict[str, object]:
     worst = max(verdicts, key=lambda verdict: verdict.leak_seconds)
     after_run = max(verdict.after_run_seconds for verdict in verdicts)
     statuses = sorted({verdict.status for verdict in verdicts})
+    problems = {str(verdict.number): verdict.problems for verdict in verdicts if verdict.problems}
+    if sum(verdict.machines > 0 for verdict in verdicts) * 2 < len(verdicts):
+        # Nothing can leak where nothing starts: then something is wrong with the servers.
+        problems["all"] = ["fewer than half of the histories started a machine"]
     return {
         "histories": len(verdicts),
         "machines": sum(verdict.machines for verdict in verdicts),
@@ -98,7 +102,7 @@ def _summary(verdicts: list[Verdict], seconds: float) -> dict[str, object]:
         "allowed_minutes_after_run_end": LONGEST_LEAK_SECONDS / 60,
         "story_seconds_per_second": SPEED,
         "seconds": round(seconds, 1),
-        "problems": {verdict.number: verdict.problems for verdict in verdicts if verdict.problems},
+        "problems": problems,
     }
 
 
