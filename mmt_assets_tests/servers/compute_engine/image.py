@@ -41,7 +41,7 @@ class Repository:
     def commit(self, work_tree: Path) -> str:
         """Commit a folder as it is, whatever its own repository says; returns the SHA."""
         of_folder = (f"--git-dir={self.url}", f"--work-tree={work_tree}")
-        git(*of_folder, "-C", str(work_tree), "add", "--all", "--", ".", ":!.venv*")
+        git(*of_folder, "-C", str(work_tree), "add", "--all", ".")
         tree = git(*of_folder, "write-tree")
         sha = git(*of_folder, "commit-tree", tree, "-m", "A snapshot")
         git(*of_folder, "update-ref", f"refs/heads/snapshot-{sha}", sha)
