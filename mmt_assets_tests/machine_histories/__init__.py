@@ -9,7 +9,7 @@ wrong, and when, is drawn from the history's number (`plot.py`); `actors.py` are
 history, `verdict.py` judges it from the cloud's record, Dagster's event log and what the worker wrote.
 
 The code server and the daemon are stand-ins of a few lines, because Dagster's own take many seconds to start; the
-kills of Dagster's own processes are in `integration/test_analysis_server_kill.py`. A second here stands for six:
+kills of real run processes are in `integration/test_analysis_server_run_process.py`. A second here stands for six:
 boots, heartbeats and sensors are that much faster, calls and pauses inside the product are not, so that what is
 measured is rather longer than the truth.
 """
