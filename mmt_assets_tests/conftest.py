@@ -10,6 +10,7 @@ from typing import Any
 import dagster as dg
 import pandas as pd
 import pytest
+from dagster._core.storage.defs_state.base import set_defs_state_storage
 
 from mmt_assets.build import build_definitions
 from mmt_assets.contracts import TableContract
@@ -56,6 +57,13 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 def pytest_configure(config: pytest.Config) -> None:
     """A warning that is raised in our own modules fails the test."""
     config.addinivalue_line("filterwarnings", r"error:::mmt_assets(\..*)?$")
+
+
+@pytest.fixture(autouse=True)
+def no_storage_of_another_test() -> Iterator[None]:
+    """Dagster keeps the state storage of the instance that was entered last, even after that instance is gone."""
+    with set_defs_state_storage(None):
+        yield
 
 
 def concert(concert_id: str | None = "c1", **values: Any) -> Row:

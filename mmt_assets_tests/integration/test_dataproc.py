@@ -81,7 +81,7 @@ def test_a_job_reports_what_it_made_and_sees_its_run(cluster: Cluster, cloud_ins
     assert made.metadata["rows"].value == 7
     said = [text for _, text in messages(cloud_instance, result.run_id)]
     assert any("at work on the cluster" in text for text in said)
-    assert any("The worker has been at work for" in text for text in said)
+    assert any("The run has been at work for" in text for text in said)
 
 
 def test_a_workers_exception_fails_the_step_with_its_traceback(

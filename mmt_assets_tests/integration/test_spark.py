@@ -47,7 +47,8 @@ def test_a_day_made_on_a_cluster_has_the_rows_of_one_machine(tmp_path: Path) -> 
         return [frame.drop(columns=list(OF_THE_RUN)) for frame in found]
 
     def runs() -> set[str]:
-        return {run for (run,) in project.rows(f"SELECT DISTINCT run_id FROM {CONCERT_OUTLOOK.table}")}
+        of_last_day = f"SELECT DISTINCT run_id FROM {CONCERT_OUTLOOK.table} WHERE as_of_date = DATE '{LAST}'"
+        return {run for (run,) in project.rows(of_last_day)}
 
     on_one_machine, first = rows(), runs()
     day = DAY_AGAIN.format(day=f"{LAST.year}, {LAST.month}, {LAST.day}")
