@@ -131,7 +131,7 @@ def send(channels: Sequence[str], title: str, body: str, *, is_failure: bool = F
         if not channel.add(address):
             raise NotSentError(
                 f"channel {number} of {len(channels)} in MMT_NOTIFY_URLS is no Apprise address such as "
-                "slack://TOKENS, msteams://TOKENS or mailtos://USER:PASSWORD@HOST"
+                "slack://TOKENS, msteams://TOKENS or mailtos://USER:PASSWORD@HOST"  # pragma: allowlist secret
             )
         opened.append(channel)
     kind = apprise.NotifyType.FAILURE if is_failure else apprise.NotifyType.INFO
