@@ -13,6 +13,7 @@ from mmt_assets.forecasting.chunks import Published, Task, forecast_chunk, forec
 from mmt_assets.forecasting.inputs import Ints
 from mmt_assets.forecasting.model import forecast
 from mmt_assets_tests.integration.test_pipeline_load import DAY_AGAIN, LAST, Project
+from mmt_assets_tests.servers.required import missing
 from mmt_assets_tests.test_forecasting_model_bounds import AS_OF, world
 
 OF_THE_RUN = ("computed_at", "run_id", "run_created_at")
@@ -36,8 +37,9 @@ def test_a_part_alone_is_forecast_as_it_is_within_the_whole(chosen: slice) -> No
     pd.testing.assert_frame_equal(alone.outlook, within.outlook)
 
 
-@pytest.mark.skipif(shutil.which("java") is None, reason="Spark needs Java 17: apt-get install openjdk-17-jre-headless")
 def test_a_day_made_on_a_cluster_has_the_rows_of_one_machine(tmp_path: Path) -> None:
+    if shutil.which("java") is None:
+        missing("Java 17, which Spark needs,", "apt-get install openjdk-17-jre-headless")
     project = Project(tmp_path)
     tables = (TICKET_SALES, CONCERT_OUTLOOK)
 

@@ -23,6 +23,7 @@ from mmt_assets.warehouse.bigquery import BigQueryWarehouse
 from mmt_assets.warehouse.duckdb import in_memory
 from mmt_assets.worker.job import BigQueryAddress
 from mmt_assets_tests.servers.dagster_deployment import end_tree
+from mmt_assets_tests.servers.required import missing
 
 ROOT = Path(__file__).parents[2]
 EMULATOR_PYTHON = ROOT / ".venv-emulators" / "bin" / "python"
@@ -174,10 +175,7 @@ def bigquery_server(request: pytest.FixtureRequest) -> Iterator[BigQueryServer]:
         yield BigQueryServer(str(request.config.getoption("--gcp-project")))
         return
     if not EMULATOR_PYTHON.exists():
-        missing = f"BigQuery's emulator is not installed ({EMULATOR_PYTHON} is missing): make .venv-emulators"
-        if os.environ.get("MMT_REQUIRE_EMULATORS") == "1":
-            pytest.fail(missing)
-        pytest.skip(missing)
+        missing(f"BigQuery's emulator ({EMULATOR_PYTHON})", "make .venv-emulators/installed")
     with running_bigquery() as server:
         yield server
 
