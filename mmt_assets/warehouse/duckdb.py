@@ -4,7 +4,9 @@ DuckDB lets one process hold the file for writing, and while it does nobody else
 session opens late and closes fast, and opening waits for its turn up to a deadline.
 """
 
+import os
 import re
+import secrets
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
@@ -97,8 +99,8 @@ class DuckDBWarehouse:
             stop=stop_after_delay(self.busy_timeout),
         )
         try:
-            if not read_only:
-                self.path.parent.mkdir(parents=True, exist_ok=True)
+            if not read_only and not self.path.exists():
+                self._create()
             return retrying(duckdb.connect, str(self.path), read_only=read_only)
         except RetryError as error:
             raise WarehouseBusyError(
@@ -108,6 +110,21 @@ class DuckDBWarehouse:
         except (duckdb.Error, OSError) as error:
             advice = "" if read_only else _disk_advice(error)
             raise WarehouseError(f"{self.path} cannot be opened: {error}{advice}") from error
+
+    def _create(self) -> None:
+        """Make the empty database beside its name first: DuckDB locks a new file only after it has made it.
+
+        Whoever gets in between, or comes after a kill in between, would find a file that is no database.
+        """
+        self.path.parent.mkdir(parents=True, exist_ok=True)
+        new = self.path.with_name(f".{self.path.name}.{secrets.token_hex(8)}.new")
+        try:
+            duckdb.connect(str(new)).close()
+            # Unlike a rename, a link never replaces the file of a process that was quicker.
+            with suppress(FileExistsError):
+                os.link(new, self.path)
+        finally:
+            new.unlink(missing_ok=True)
 
     @contextmanager
     def open(

@@ -7,6 +7,7 @@ import sys
 import threading
 from pathlib import Path
 
+import duckdb
 import pytest
 
 from mmt_assets.warehouse import DuckDBWarehouse, Statement, WarehouseBusyError, WarehouseError
@@ -16,7 +17,7 @@ from mmt_assets_tests.servers.bigquery import BigQueryPlace
 DEMAND = "SELECT makes_count, COUNT(*) AS n FROM features.city_demand GROUP BY 1 ORDER BY 1"
 # What every process here runs first. Importing costs more than writing, so it forks its writers.
 COMMON = """
-import os, random, select, signal, sys, time
+import os, random, select, signal, sys, time, traceback
 from datetime import UTC, date, datetime, timedelta
 from pathlib import Path
 import pandas as pd
@@ -47,6 +48,8 @@ def fork(work):
         code = 1
         try:
             code = work() or 0
+        except BaseException:
+            traceback.print_exc()
         finally:
             os._exit(code)
     return pid
@@ -183,6 +186,23 @@ def test_of_two_runs_that_race_for_a_slice_in_bigquery_the_newer_one_wins(bigque
 def test_sixteen_processes_write_their_slices_at_once(path: Path) -> None:
     assert output(run(SIXTEEN, at(path))) == [str([0] * 16)]
     assert demand(path) == [(1, 16 * 500)]
+
+
+def test_a_new_file_is_a_database_before_anybody_else_can_open_it(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    # DuckDB makes a file and locks it then: whoever gets the lock in between finds an empty file, and leaves it so.
+    connect, empty = duckdb.connect, []
+
+    def watched(name: str, **options: bool) -> duckdb.DuckDBPyConnection:
+        empty.append(name == str(path) and not path.exists())
+        return connect(name, **options)
+
+    monkeypatch.setattr(duckdb, "connect", watched)
+    assert not path.exists()
+    with DuckDBWarehouse(path).open() as session:
+        assert session.scalar(Statement("SELECT 1")) == 1
+    assert empty
+    assert not any(empty)
+    assert [entry.name for entry in path.parent.iterdir()] == [path.name]
 
 
 def test_of_two_runs_that_race_for_a_slice_the_newer_one_wins(path: Path) -> None:
