@@ -28,7 +28,7 @@ from mmt_assets.build import build_definitions
 from mmt_assets.cli.instance import open_instance
 from mmt_assets.contracts import CONCERT_FORECAST, TICKET_ORDERS
 from mmt_assets.daily import daily_run_request
-from mmt_assets.jobs import CONCERT_JOB, DAILY_JOB
+from mmt_assets.job_names import CONCERT_JOB, DAILY_JOB
 from mmt_assets.partitions import CONCERTS
 from mmt_assets.retention import forget_old_runs
 from mmt_assets.sensors.stale_runs import fail_stale_runs

@@ -34,7 +34,7 @@ import pandas as pd
 from mmt_assets.build import build_definitions
 from mmt_assets.cli.instance import open_instance
 from mmt_assets.forecasting import ForecastOptions, forecast
-from mmt_assets.jobs import CONCERT_JOB, DAILY_JOB
+from mmt_assets.job_names import CONCERT_JOB, DAILY_JOB
 from mmt_assets.partitions import CONCERTS
 from mmt_assets.settings import Settings
 from mmt_assets.warehouse import DuckDBWarehouse

@@ -20,7 +20,7 @@ from mmt_assets.contracts import (
     TICKET_REFUNDS,
     TICKET_SALES,
 )
-from mmt_assets.jobs import DAILY_JOB
+from mmt_assets.job_names import DAILY_JOB
 from mmt_assets.settings import Settings
 
 # The day that a chunk of missing days leads up to.

@@ -8,17 +8,10 @@ from dagster._core.definitions.unresolved_asset_job_definition import Unresolved
 from mmt_assets.assets.board import BOARD
 from mmt_assets.assets.catalog import asset_key
 from mmt_assets.contracts import CONCERT_FORECAST, CONCERT_SCENARIOS, VM_LEDGER
+from mmt_assets.job_names import BOARD_JOB, CONCERT_JOB, DAILY_JOB, LEDGER_JOB, SCENARIO_JOB
 from mmt_assets.resources.compute import RetryableFailure
 from mmt_assets.warehouse import WarehouseBusyError
 
-DAILY_JOB = "daily_forecast_job"
-CONCERT_JOB = "concert_forecast_job"
-SCENARIO_JOB = "concert_scenario_job"
-BOARD_JOB = "outlook_board_job"
-LEDGER_JOB = "vm_ledger_job"
-RETENTION_JOB = "retention_job"
-# What is materialised in the UI runs in a job of Dagster's own.
-OUR_JOBS = (DAILY_JOB, CONCERT_JOB, SCENARIO_JOB, BOARD_JOB, LEDGER_JOB, RETENTION_JOB, "__ASSET_JOB")
 # A rerun replaces what is there, so a retry starts from the beginning; how often is set in dagster.yaml.
 _RETRY_TAGS = {"dagster/retry_strategy": "ALL_STEPS"}
 

@@ -18,7 +18,8 @@ from dagster._core.storage.event_log.schema import (
 from dagster._core.storage.event_log.sql_event_log import SqlEventLogStorage
 from sqlalchemy import Connection, Select, Table, and_, delete, func, select
 
-from mmt_assets.jobs import RETENTION_JOB, retry_when_worthwhile
+from mmt_assets.job_names import RETENTION_JOB
+from mmt_assets.jobs import retry_when_worthwhile
 from mmt_assets.settings import Settings
 
 FINISHED = [dg.DagsterRunStatus.SUCCESS, dg.DagsterRunStatus.FAILURE, dg.DagsterRunStatus.CANCELED]

@@ -5,7 +5,7 @@ from datetime import UTC, datetime
 import dagster as dg
 
 from mmt_assets.daily import daily_run_request
-from mmt_assets.jobs import DAILY_JOB, LEDGER_JOB, RETENTION_JOB
+from mmt_assets.job_names import DAILY_JOB, LEDGER_JOB, RETENTION_JOB
 from mmt_assets.resources.vm_sessions import LEDGER_KEY
 from mmt_assets.settings import Settings
 

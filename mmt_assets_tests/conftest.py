@@ -14,7 +14,7 @@ from dagster._core.storage.defs_state.base import set_defs_state_storage
 
 from mmt_assets.build import build_definitions
 from mmt_assets.contracts import TableContract
-from mmt_assets.jobs import DAILY_JOB
+from mmt_assets.job_names import DAILY_JOB
 from mmt_assets.settings import Settings
 from mmt_assets.warehouse import DuckDBWarehouse, Statement
 from mmt_assets.warehouse.compose import columns, compose, table

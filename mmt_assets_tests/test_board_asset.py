@@ -12,7 +12,7 @@ from mmt_assets.assets.catalog import asset_key
 from mmt_assets.board import board_address, save_board
 from mmt_assets.build import build_definitions
 from mmt_assets.contracts import CONCERT_FORECAST
-from mmt_assets.jobs import BOARD_JOB
+from mmt_assets.job_names import BOARD_JOB
 from mmt_assets.sensors.outlook_board import outlook_board_sensor
 from mmt_assets.settings import Settings, SettingsError
 from mmt_assets_tests.board_tables import AS_OF, BoardTables, every_status

@@ -24,7 +24,7 @@ from mmt_assets.contracts import (
     TableContract,
 )
 from mmt_assets.daily import CATCH_UP_TAG, daily_run_request
-from mmt_assets.jobs import DAILY_JOB
+from mmt_assets.job_names import DAILY_JOB
 from mmt_assets.partitions import days_between
 from mmt_assets.schedules import daily_forecast_schedule
 from mmt_assets.settings import Settings

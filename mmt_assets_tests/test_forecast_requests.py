@@ -16,12 +16,14 @@ from mmt_assets.assets.messages import REJECTED_KEY, REQUESTS_KEY
 from mmt_assets.assets.run_once import AS_OF_TAG, RERUN_TAG
 from mmt_assets.contracts import CONCERTS as CONCERT_VERSIONS
 from mmt_assets.contracts import FEATURE_TABLES, MAKES, TICKET_ORDERS, TICKET_REFUNDS
-from mmt_assets.forecast_requests import REQUEST_IDS_TAG, SENSOR_NAME, Hand, Tick
+from mmt_assets.forecast_requests import SENSOR_NAME
 from mmt_assets.forecast_requests.cursor import CursorError, RequestCursor
+from mmt_assets.forecast_requests.hand import Hand
 from mmt_assets.forecast_requests.report import TickReport
+from mmt_assets.forecast_requests.tick import REQUEST_IDS_TAG, Tick
 from mmt_assets.gcp.pubsub import Message, PubSub, PubSubError
 from mmt_assets.gcp.pubsub_setup import DEAD_LETTERS, REQUESTS, set_up
-from mmt_assets.jobs import CONCERT_JOB, DAILY_JOB
+from mmt_assets.job_names import CONCERT_JOB, DAILY_JOB
 from mmt_assets.partitions import CONCERTS
 from mmt_assets.resources import DuckDBFile
 from mmt_assets.schedules import daily_forecast_schedule

@@ -21,7 +21,7 @@ from mmt_assets.contracts import (
     TICKET_SALES,
 )
 from mmt_assets.contracts.forecasts import PROVENANCE_COLUMNS
-from mmt_assets.jobs import CONCERT_JOB
+from mmt_assets.job_names import CONCERT_JOB
 from mmt_assets_tests.small_world import DAY_TABLES, FIRST, LAST, known_by, world
 
 DAY_CONTRACTS = (TICKET_SALES, CONCERT_OUTLOOK, BOOKING_CURVES, CITY_DEMAND_FORECAST, CONCERT_PROPOSALS)

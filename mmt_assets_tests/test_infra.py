@@ -1,9 +1,11 @@
 """The infrastructure and what is said of it: every alert has its runbook entry, every setting exists."""
 
 import re
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+import yaml
 
 from mmt_assets.gcp.pubsub_setup import QUEUES
 from mmt_assets.settings import Settings
@@ -41,6 +43,22 @@ def test_queues_have_the_names_that_the_code_location_uses() -> None:
     for queue in QUEUES:
         assert f'"{queue.topic}"' in text
         assert f'"{queue.subscription}"' in text
+
+
+@pytest.mark.parametrize("path", ["dagster.yaml", "workspace.yaml", "infra/host/dagster.yaml"])
+def test_no_key_of_a_configuration_stands_twice(path: str) -> None:
+    # YAML keeps the last one without a word.
+    def keys(node: yaml.Node) -> Iterator[tuple[str, ...]]:
+        if isinstance(node, yaml.MappingNode):
+            yield tuple(key.value for key, _ in node.value)
+        children = node.value if isinstance(node, yaml.CollectionNode) else []
+        for child in children:
+            for one in child if isinstance(child, tuple) else (child,):
+                yield from keys(one)
+
+    found = list(keys(yaml.compose((ROOT / path).read_text())))
+    assert found
+    assert [names for names in found if len(names) != len(set(names))] == []
 
 
 @pytest.mark.parametrize("event", ["day_failed", "day_finished", "vm_reaped", "request_rejected"])

@@ -13,7 +13,7 @@ import yaml
 from mmt_assets import logs
 from mmt_assets.assets.run_once import AS_OF_TAG
 from mmt_assets.build import build_definitions
-from mmt_assets.jobs import DAILY_JOB
+from mmt_assets.job_names import DAILY_JOB
 from mmt_assets.settings import Settings
 from mmt_assets_tests.conftest import Pipeline, PipelineFactory, make
 

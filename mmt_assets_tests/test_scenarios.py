@@ -9,7 +9,7 @@ import pytest
 from mmt_assets.build import build_definitions
 from mmt_assets.contracts import CONCERT_FORECAST, CONCERT_SCENARIOS, PUBLISHED_OUTLOOK, TICKET_SALES
 from mmt_assets.forecasting.scenarios import ImpossibleChangeError
-from mmt_assets.jobs import SCENARIO_JOB
+from mmt_assets.job_names import SCENARIO_JOB
 from mmt_assets.warehouse import DuckDBWarehouse
 from mmt_assets.worker.scenario import PriceUnknownError, scenario_row
 from mmt_assets.worker.scenario_request import ScenarioRequest, read_request

@@ -13,7 +13,8 @@ import pytest
 from dagster._core.events import EngineEventData
 
 from mmt_assets.assets.run_once import DAILY_POOL
-from mmt_assets.jobs import CONCERT_JOB, DAILY_JOB, retry_when_worthwhile
+from mmt_assets.job_names import CONCERT_JOB, DAILY_JOB
+from mmt_assets.jobs import retry_when_worthwhile
 from mmt_assets.resources.compute import RetryableFailure
 from mmt_assets.sensors.stale_runs import fail_stale_runs, stale_run_sensor
 from mmt_assets.settings import Settings

@@ -14,7 +14,7 @@ from mmt_assets.gcp.compute_errors import ComputeError
 from mmt_assets.gcp.machines import run_labels
 from mmt_assets.gcp.pubsub import PubSub
 from mmt_assets.gcp.pubsub_setup import VM_EVENTS
-from mmt_assets.jobs import DAILY_JOB
+from mmt_assets.job_names import DAILY_JOB
 from mmt_assets.resources import DuckDBFile, PubSubResource
 from mmt_assets.resources.vm_sessions import LEDGER_KEY, VmSession, noted_sessions
 from mmt_assets.schedules import vm_ledger_schedule

@@ -7,7 +7,7 @@ import dagster as dg
 
 from mmt_assets.assets.catalog import asset_key, catalog_entry, daily_freshness, table_asset
 from mmt_assets.assets.checks import contract_check_specs, late_rows_spec, rejected_rows_spec
-from mmt_assets.assets.days import requested_days, run_fence
+from mmt_assets.assets.days import DayRange, requested_days, run_fence
 from mmt_assets.assets.loading import (
     RawLoad,
     good_concerts,
@@ -33,6 +33,7 @@ from mmt_assets.contracts import (
 from mmt_assets.partitions import day_partitions
 from mmt_assets.resources import SourceResource, WarehouseResource
 from mmt_assets.settings import Settings
+from mmt_assets.warehouse import Session
 
 _FAR_FUTURE = date(2099, 12, 31)
 _PARTITIONS = (
@@ -46,8 +47,7 @@ def raw_assets(settings: Settings) -> list[dg.AssetsDefinition | dg.AssetSpec]:
     """The raw tables, in the order in which they are loaded."""
     return [
         _concerts(settings),
-        _ticket_orders(settings),
-        _ticket_refunds(settings),
+        _orders_and_refunds(settings),
         _makes(settings),
         dg.AssetSpec(
             asset_key(REJECTED_ROWS),
@@ -62,21 +62,21 @@ def raw_assets(settings: Settings) -> list[dg.AssetsDefinition | dg.AssetSpec]:
     ]
 
 
-def _day_asset(settings: Settings, contract: TableContract, *extra_checks: dg.AssetCheckSpec) -> dict:
+def _days(settings: Settings) -> dict:
     """Arguments of every day-partitioned raw asset."""
     return {
-        "key": asset_key(contract),
         "partitions_def": day_partitions(settings),
         "backfill_policy": dg.BackfillPolicy.multi_run(settings.max_partitions_per_run),
-        "check_specs": [
-            *contract_check_specs(contract),
-            rejected_rows_spec(contract, settings.max_rejected_share),
-            late_rows_spec(contract),
-            *extra_checks,
-        ],
-        "freshness_policy": daily_freshness(settings),
-        **catalog_entry(contract, explanation=_PARTITIONS),
     }
+
+
+def _day_checks(settings: Settings, contract: TableContract) -> list[dg.AssetCheckSpec]:
+    """Checks of every day-partitioned raw asset."""
+    return [
+        *contract_check_specs(contract),
+        rejected_rows_spec(contract, settings.max_rejected_share),
+        late_rows_spec(contract),
+    ]
 
 
 def _location(source: SourceResource, settings: Settings) -> str:
@@ -118,50 +118,72 @@ def _concerts(settings: Settings) -> dg.AssetsDefinition:
     return concerts
 
 
-def _ticket_orders(settings: Settings) -> dg.AssetsDefinition:
-    @table_asset(deps=[asset_key(CONCERTS)], **_day_asset(settings, TICKET_ORDERS))
-    def ticket_orders(
-        context: dg.AssetExecutionContext, warehouse: WarehouseResource, source: SourceResource
-    ) -> AssetResults:
-        days = requested_days(context, settings)
-        with warehouse.open(context, source=_location(source, settings)) as session:
-            stage_orders(session, settings, last_day=days.last)
-            load = RawLoad.of_days(context, settings, session, days, TICKET_ORDERS, "ticket_orders", "orders")
-            yield from load_results(session, load)
-
-    return ticket_orders
-
-
-def _ticket_refunds(settings: Settings) -> dg.AssetsDefinition:
+def _orders_and_refunds(settings: Settings) -> dg.AssetsDefinition:
     undated = dg.AssetCheckSpec(
         "refunds_are_dated",
         asset=asset_key(TICKET_REFUNDS),
         description="Refunds without a time count from the day on which they are first seen",
     )
+    contracts = (TICKET_ORDERS, TICKET_REFUNDS)
 
-    @table_asset(deps=[asset_key(CONCERTS)], **_day_asset(settings, TICKET_REFUNDS, undated))
-    def ticket_refunds(
+    # One asset function for both: the source's orders are the largest table, and are read and judged once.
+    @dg.multi_asset(
+        name="orders_and_refunds",
+        specs=[
+            dg.AssetSpec(
+                asset_key(contract),
+                deps=[asset_key(CONCERTS)],
+                freshness_policy=daily_freshness(settings),
+                **catalog_entry(contract, explanation=_PARTITIONS),
+            )
+            for contract in contracts
+        ],
+        check_specs=[*_day_checks(settings, TICKET_ORDERS), *_day_checks(settings, TICKET_REFUNDS), undated],
+        can_subset=True,
+        **_days(settings),
+    )
+    def orders_and_refunds(
         context: dg.AssetExecutionContext, warehouse: WarehouseResource, source: SourceResource
     ) -> AssetResults:
+        wanted = [contract for contract in contracts if asset_key(contract) in context.selected_asset_keys]
+        if not wanted:
+            raise dg.Failure("these checks judge a load and are made with it: materialise days of the table")
         days = requested_days(context, settings)
         with warehouse.open(context, source=_location(source, settings)) as session:
-            first_load = is_first_load(session, TICKET_REFUNDS)
-            stage_orders(session, settings, last_day=_FAR_FUTURE if first_load else days.last)
-            seen_date = settings.last_complete_day(datetime.now(UTC))
-            newly_seen = stage_undated_refunds(session, seen_date, first_load=first_load)
-            load = RawLoad.of_days(
-                context, settings, session, days, TICKET_REFUNDS, "ticket_orders", "refunds", also=[newly_seen]
-            )
-            recorded = {"rows_added": load.results[-1].added}
-            context.log_event(dg.AssetMaterialization(asset_key(UNDATED_REFUNDS), metadata=recorded))
-            yield undated_refunds_result(session, days)
-            yield from load_results(session, load)
+            first_refunds = TICKET_REFUNDS in wanted and is_first_load(session, TICKET_REFUNDS)
+            stage_orders(session, settings, last_day=_FAR_FUTURE if first_refunds else days.last)
+            if TICKET_ORDERS in wanted:
+                load = RawLoad.of_days(context, settings, session, days, TICKET_ORDERS, "ticket_orders", "orders")
+                yield from load_results(session, load)
+            if TICKET_REFUNDS in wanted:
+                yield from _refunds(context, settings, session, days, first_load=first_refunds)
 
-    return ticket_refunds
+    return orders_and_refunds
+
+
+def _refunds(
+    context: dg.AssetExecutionContext, settings: Settings, session: Session, days: DayRange, *, first_load: bool
+) -> AssetResults:
+    """Load the days' refunds from the staged orders."""
+    seen_date = settings.last_complete_day(datetime.now(UTC))
+    newly_seen = stage_undated_refunds(session, seen_date, first_load=first_load)
+    load = RawLoad.of_days(
+        context, settings, session, days, TICKET_REFUNDS, "ticket_orders", "refunds", also=[newly_seen]
+    )
+    recorded = {"rows_added": load.results[-1].added}
+    context.log_event(dg.AssetMaterialization(asset_key(UNDATED_REFUNDS), metadata=recorded))
+    yield undated_refunds_result(session, days)
+    yield from load_results(session, load)
 
 
 def _makes(settings: Settings) -> dg.AssetsDefinition:
-    @table_asset(**_day_asset(settings, MAKES))
+    @table_asset(
+        key=asset_key(MAKES),
+        check_specs=_day_checks(settings, MAKES),
+        freshness_policy=daily_freshness(settings),
+        **_days(settings),
+        **catalog_entry(MAKES, explanation=_PARTITIONS),
+    )
     def makes(context: dg.AssetExecutionContext, warehouse: WarehouseResource, source: SourceResource) -> AssetResults:
         end_if_made_already(context)
         days = requested_days(context, settings)

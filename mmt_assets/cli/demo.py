@@ -22,7 +22,7 @@ from mmt_assets.cli.runs import failure_reason, run_job
 from mmt_assets.cli.terminal import console
 from mmt_assets.contracts import CONCERTS, FEATURE_TABLES
 from mmt_assets.daily import FORECASTS, HISTORY
-from mmt_assets.jobs import DAILY_JOB
+from mmt_assets.job_names import DAILY_JOB
 from mmt_assets.sample.writer import default_first_day
 from mmt_assets.settings import DEMO_SETTINGS, Settings, dagster_home
 from mmt_assets.warehouse import DuckDBWarehouse, Statement

@@ -10,7 +10,7 @@ from mmt_assets.cli.instance import open_instance
 from mmt_assets.cli.runs import failure_reason, run_job
 from mmt_assets.cli.terminal import console
 from mmt_assets.contracts import CONCERT_FORECAST, CONCERT_SCENARIOS, TableContract
-from mmt_assets.jobs import CONCERT_JOB, SCENARIO_JOB
+from mmt_assets.job_names import CONCERT_JOB, SCENARIO_JOB
 from mmt_assets.partitions import CONCERT_ID, CONCERTS, is_concert_partition_key
 from mmt_assets.settings import Settings
 from mmt_assets.warehouse import Statement

@@ -5,7 +5,4 @@ stores a tick's cursor, run requests and reserved run ids together, so a kill be
 message with Pub/Sub or the request with Dagster.
 """
 
-from mmt_assets.forecast_requests.hand import Hand, hand_of
-from mmt_assets.forecast_requests.tick import REQUEST_IDS_TAG, SENSOR_NAME, Tick
-
-__all__ = ["REQUEST_IDS_TAG", "SENSOR_NAME", "Hand", "Tick", "hand_of"]
+SENSOR_NAME = "forecast_request_sensor"

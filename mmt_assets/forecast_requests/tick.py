@@ -13,6 +13,7 @@ from dagster._core.storage.tags import RUN_KEY_TAG, SENSOR_NAME_TAG
 
 from mmt_assets.assets.messages import REQUESTS_KEY
 from mmt_assets.daily import daily_run_request
+from mmt_assets.forecast_requests import SENSOR_NAME
 from mmt_assets.forecast_requests.cursor import PendingRun, RequestCursor
 from mmt_assets.forecast_requests.fate import fate_of
 from mmt_assets.forecast_requests.hand import MOST_HELD, Delivery, Hand
@@ -21,12 +22,11 @@ from mmt_assets.forecast_requests.rejections import dead_letter, reason, recorde
 from mmt_assets.forecast_requests.report import TickReport
 from mmt_assets.gcp.pubsub import PubSub, PubSubError
 from mmt_assets.gcp.pubsub_setup import DEAD_LETTERS, REQUESTS
-from mmt_assets.jobs import CONCERT_JOB
+from mmt_assets.job_names import CONCERT_JOB
 from mmt_assets.partitions import CONCERTS
 from mmt_assets.resources import WarehouseResource
 from mmt_assets.settings import Settings
 
-SENSOR_NAME = "forecast_request_sensor"
 LOGGER = logging.getLogger("mmt_assets.requests")
 # Ids of the messages that a run was asked for.
 REQUEST_IDS_TAG = "mmt/request_ids"

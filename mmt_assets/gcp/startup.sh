@@ -266,8 +266,9 @@ finish() { # whatever happened: say how it ended, then power off
     log ERROR "ended with $result before the run was known"
   elif ((result == REFUSED)); then
     publish "$result"
-  elif [[ -n $is_ended_from_outside ]]; then
-    # No exit code: it was not the worker's end, and the run may try again elsewhere.
+  elif [[ -n $is_ended_from_outside ]] || ((result == 143)); then
+    # No exit code: it was not the worker's end, and the run may try again elsewhere. A shutdown sends SIGTERM to all
+    # processes at once, and the worker's end by it (143) may be seen before our own signal.
     log WARNING "the machine is being ended from outside"
     say phase "$([[ $(ask instance/preempted) == TRUE ]] && echo preempted || echo stopped)"
     publish 143

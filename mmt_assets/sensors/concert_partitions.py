@@ -9,7 +9,7 @@ import pandas as pd
 from mmt_assets.assets.catalog import asset_key
 from mmt_assets.contracts import CONCERT_SALES
 from mmt_assets.daily import UNFINISHED
-from mmt_assets.jobs import CONCERT_JOB
+from mmt_assets.job_names import CONCERT_JOB
 from mmt_assets.partitions import CONCERTS, is_concert_partition_key
 from mmt_assets.resources import WarehouseResource
 from mmt_assets.settings import Settings

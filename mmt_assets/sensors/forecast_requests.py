@@ -3,7 +3,7 @@
 import dagster as dg
 from dagster._core.definitions.unresolved_asset_job_definition import UnresolvedAssetJobDefinition
 
-from mmt_assets.forecast_requests import SENSOR_NAME, Tick, hand_of
+from mmt_assets.forecast_requests import SENSOR_NAME
 from mmt_assets.resources import PubSubResource, WarehouseResource
 from mmt_assets.settings import Settings
 
@@ -30,6 +30,10 @@ def forecast_request_sensor(
     def sensor(
         context: dg.SensorEvaluationContext, warehouse: WarehouseResource, pubsub: PubSubResource
     ) -> dg.SensorResult | dg.SkipReason:
+        # They load Google's client, and every run loads this module.
+        from mmt_assets.forecast_requests.hand import hand_of  # noqa: PLC0415
+        from mmt_assets.forecast_requests.tick import Tick  # noqa: PLC0415
+
         client = pubsub.client()
         hand = hand_of(client.project, client.emulator)
         # A daemon that died leaves its last evaluation at work here.

@@ -5,7 +5,7 @@ import dagster as dg
 from mmt_assets.assets.board import BOARD
 from mmt_assets.assets.catalog import asset_key
 from mmt_assets.contracts import CONCERT_FORECAST
-from mmt_assets.jobs import BOARD_JOB
+from mmt_assets.job_names import BOARD_JOB
 from mmt_assets.settings import Settings
 
 _FORECAST = asset_key(CONCERT_FORECAST)

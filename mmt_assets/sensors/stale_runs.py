@@ -8,7 +8,7 @@ import psutil
 from dagster._core.events import DagsterEventType, JobFailureData, RunFailureReason
 
 from mmt_assets.assets.run_once import limit_daily_pool
-from mmt_assets.jobs import OUR_JOBS
+from mmt_assets.job_names import OUR_JOBS
 from mmt_assets.settings import Settings
 
 _AT_WORK = [dg.DagsterRunStatus.STARTING, dg.DagsterRunStatus.STARTED]

@@ -102,14 +102,25 @@ def stored_violations(contract: TableContract, part: Slice) -> Statement:
     return Statement(sql, inside.parameters)
 
 
-def duplicate_keys(contract: TableContract, staged: str) -> Statement:
-    """Query: keys of `staged` that occur more than once, with how often, up to five."""
+def duplicate_keys(contract: TableContract, rows: str, part: Slice | None = None) -> Statement:
+    """Query: keys of the table `rows` that occur more than once, with how often, up to five.
+
+    Args:
+        contract: Contract that the rows have.
+        rows: Table that holds them.
+        part: Slice that was written. Where the day is part of the key, only the slice is read: no other row can have
+            one of its keys.
+    """
+    inside = Statement("TRUE")
+    if part is not None and contract.partition_column in contract.key:
+        inside = part.condition(contract)
     sql = compose(
-        "SELECT {key}, COUNT(*) AS occurrences FROM {staged} GROUP BY {key} HAVING COUNT(*) > 1 LIMIT 5",
+        "SELECT {key}, COUNT(*) AS occurrences FROM {rows} WHERE {inside} GROUP BY {key} HAVING COUNT(*) > 1 LIMIT 5",
         key=columns(contract.key),
-        staged=table(staged),
+        rows=table(rows),
+        inside=Fragment(inside.sql),
     )
-    return Statement(sql)
+    return Statement(sql, inside.parameters)
 
 
 def check_columns(contract: TableContract, found: Sequence[str]) -> None:

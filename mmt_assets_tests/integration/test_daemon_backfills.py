@@ -16,7 +16,7 @@ from dagster._core.execution.backfill import BulkActionStatus
 from mmt_assets import sample
 from mmt_assets.assets.catalog import asset_key
 from mmt_assets.contracts import CITY_DEMAND, CONCERT_SALES, CONCERTS, MAKES, TICKET_ORDERS, TICKET_REFUNDS
-from mmt_assets.jobs import CONCERT_JOB
+from mmt_assets.job_names import CONCERT_JOB
 from mmt_assets.partitions import CONCERTS as CONCERT_PARTITIONS
 from mmt_assets.partitions import days_between
 from mmt_assets_tests.servers.dagster_deployment import ENDED, Deployment, instance_of, status, wait_until

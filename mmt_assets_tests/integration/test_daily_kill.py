@@ -32,7 +32,7 @@ from mmt_assets.contracts import (
     TableContract,
 )
 from mmt_assets.daily import daily_run_request
-from mmt_assets.jobs import DAILY_JOB
+from mmt_assets.job_names import DAILY_JOB
 from mmt_assets_tests.servers.dagster_deployment import Deployment, instance_of, is_alive, status, wait_until
 
 KILLS = 100

@@ -54,7 +54,7 @@ def concerts(folder: Path) -> list[str]:
 
 def test_the_demo_shows_its_steps_and_every_active_concert(folder: Path) -> None:
     printed = (folder / "demo.log").read_text()
-    for step in ("raw__concerts", "raw__ticket_orders", "features__concert_sales", "day_forecasts"):
+    for step in ("raw__concerts", "orders_and_refunds", "features__concert_sales", "day_forecasts"):
         assert f"done {step} in" in printed
     assert f"Active concerts as of {LAST}: {len(concerts(folder))} (" in printed
     assert len(concerts(folder)) > 20

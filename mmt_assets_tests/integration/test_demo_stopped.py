@@ -21,7 +21,7 @@ from mmt_assets_tests.servers.dagster_deployment import is_alive, wait_until
 ROOT = Path(__file__).parents[2]
 FIRST, LAST = date(2026, 9, 20), date(2026, 10, 5)
 STOPPED = "stopped: what was finished stays, nothing is half-written; the same command goes on from there"
-RAW, WORKER, WRITES = "raw__ticket_orders started", "external process successfully opened", "concerts forecast"
+RAW, WORKER, WRITES = "orders_and_refunds started", "external process successfully opened", "concerts forecast"
 
 
 @pytest.fixture

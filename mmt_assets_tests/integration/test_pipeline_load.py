@@ -21,7 +21,7 @@ DAY_AGAIN = """
 from datetime import date
 from mmt_assets.cli.instance import open_instance
 from mmt_assets.cli.runs import failure_reason, run_job
-from mmt_assets.jobs import DAILY_JOB
+from mmt_assets.job_names import DAILY_JOB
 from mmt_assets.settings import Settings
 
 if __name__ == "__main__":

@@ -37,6 +37,8 @@ PROGRAMS = {
     "is_slow": "while True: pass",
     "ignores_the_end": "import signal; signal.signal(signal.SIGTERM, signal.SIG_IGN)\nwhile True: pass",
     "does_nothing": "import time; time.sleep(1000)",
+    # As when a machine goes down and the worker gets its signal first.
+    "is_ended": "import os, signal; os.kill(os.getpid(), signal.SIGTERM)",
     "works_long": "import time\nprint('at work')\nwhile True: time.sleep(0.01); sum(range(20_000))",
 }
 
@@ -119,6 +121,7 @@ CASES = {
     "unknown-commit": Case(attributes={"git-ref": "1" * 40}),
     "branch": Case(attributes={"git-ref": "main"}),
     "no-repository": Case(attributes={"git-url": "/nowhere/at/all"}),
+    "going-down": Case("is_ended"),
     "interactive": Case(attributes={"dagster-run-id": ""}),
     "power": Case(),
 }
@@ -243,6 +246,11 @@ def test_a_machine_that_is_ended_from_outside_says_so_and_gives_no_exit_code(sit
     site.wait_off(how)
     assert site.said(how) == {"phase-RUN": phase}
     assert "the machine is being ended from outside" in site.messages(how)
+
+
+def test_a_worker_that_gets_the_shutdowns_signal_first_gives_no_exit_code(site: Site) -> None:
+    site.wait_off("going-down")
+    assert site.said("going-down") == {"phase-RUN": "stopped"}
 
 
 def test_a_machine_that_is_ended_while_it_boots_gives_no_exit_code(site: Site) -> None:

@@ -6,6 +6,7 @@ import subprocess
 import sys
 import threading
 from pathlib import Path
+from typing import Any
 
 import duckdb
 import pytest
@@ -20,6 +21,7 @@ COMMON = """
 import os, random, select, signal, sys, time, traceback
 from datetime import UTC, date, datetime, timedelta
 from pathlib import Path
+from typing import Any
 import pandas as pd
 from mmt_assets.contracts import CITY_DEMAND
 from mmt_assets.warehouse import *
@@ -192,7 +194,7 @@ def test_a_new_file_is_a_database_before_anybody_else_can_open_it(path: Path, mo
     # DuckDB makes a file and locks it then: whoever gets the lock in between finds an empty file, and leaves it so.
     connect, empty = duckdb.connect, []
 
-    def watched(name: str, **options: bool) -> duckdb.DuckDBPyConnection:
+    def watched(name: str, **options: Any) -> duckdb.DuckDBPyConnection:
         empty.append(name == str(path) and not path.exists())
         return connect(name, **options)
 

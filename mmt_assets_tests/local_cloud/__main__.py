@@ -24,7 +24,7 @@ from mmt_assets.build import build_warehouse
 from mmt_assets.cli.terminal import console
 from mmt_assets.contracts import CONCERT_OUTLOOK, VM_LEDGER
 from mmt_assets.daily import CATCH_UP_TAG, daily_run_request
-from mmt_assets.jobs import LEDGER_JOB
+from mmt_assets.job_names import LEDGER_JOB
 from mmt_assets.warehouse import Statement
 from mmt_assets.warehouse.compose import compose, table
 from mmt_assets_tests.local_cloud.cloud import LocalCloud, running_cloud

@@ -180,17 +180,26 @@ def bigquery_server(request: pytest.FixtureRequest) -> Iterator[BigQueryServer]:
         yield server
 
 
-@pytest.fixture
-def bigquery_place(bigquery_server: BigQueryServer) -> Iterator[BigQueryPlace]:
-    """A fresh set of datasets, deleted after the test."""
-    place = BigQueryPlace(bigquery_server, f"test_{uuid4().hex[:10]}_")
-    client = bigquery_server.client()
+@contextmanager
+def fresh_place(server: BigQueryServer) -> Iterator[BigQueryPlace]:
+    """A fresh set of datasets, deleted afterwards."""
+    place = BigQueryPlace(server, f"test_{uuid4().hex[:10]}_")
+    client = server.client()
     datasets = [f"{place.project}.{place.prefix}{stage}" for stage in (*STAGES, "source")]
     for dataset in datasets:
         client.create_dataset(dataset)
-    yield place
-    for dataset in datasets:
-        client.delete_dataset(dataset, delete_contents=True, not_found_ok=True)
+    try:
+        yield place
+    finally:
+        for dataset in datasets:
+            client.delete_dataset(dataset, delete_contents=True, not_found_ok=True)
+
+
+@pytest.fixture
+def bigquery_place(bigquery_server: BigQueryServer) -> Iterator[BigQueryPlace]:
+    """A fresh set of datasets, deleted after the test."""
+    with fresh_place(bigquery_server) as place:
+        yield place
 
 
 @pytest.fixture(params=["duckdb", "bigquery"])

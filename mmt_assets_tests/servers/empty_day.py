@@ -2,7 +2,7 @@
 
 import dagster as dg
 
-from mmt_assets.jobs import DAILY_JOB
+from mmt_assets.job_names import DAILY_JOB
 from mmt_assets.sensors.stale_runs import stale_run_sensor
 from mmt_assets.settings import Settings
 

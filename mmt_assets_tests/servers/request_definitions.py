@@ -13,7 +13,7 @@ from typing import Any
 import dagster as dg
 
 from mmt_assets.build import build_definitions
-from mmt_assets.forecast_requests import Tick
+from mmt_assets.forecast_requests.tick import Tick
 from mmt_assets.resources.compute import LocalProcess, Outcome
 from mmt_assets.settings import Settings
 from mmt_assets.worker.job import WorkerJob

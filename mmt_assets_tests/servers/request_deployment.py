@@ -22,11 +22,12 @@ import psutil
 
 from mmt_assets.assets.messages import REJECTED_KEY
 from mmt_assets.contracts import CONCERT_FORECAST
-from mmt_assets.forecast_requests import REQUEST_IDS_TAG, SENSOR_NAME
+from mmt_assets.forecast_requests import SENSOR_NAME
 from mmt_assets.forecast_requests.cursor import RequestCursor
+from mmt_assets.forecast_requests.tick import REQUEST_IDS_TAG
 from mmt_assets.gcp.pubsub import PubSub
 from mmt_assets.gcp.pubsub_setup import DEAD_LETTERS, REQUESTS, set_up
-from mmt_assets.jobs import CONCERT_JOB
+from mmt_assets.job_names import CONCERT_JOB
 from mmt_assets.warehouse import DuckDBWarehouse, Fence
 from mmt_assets.warehouse.protocol import InsertMissing
 from mmt_assets_tests.conftest import Pipeline, concert, order

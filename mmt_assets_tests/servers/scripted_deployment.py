@@ -9,7 +9,7 @@ import dagster as dg
 import psutil
 from dagster_graphql.cli import execute_query
 
-from mmt_assets.jobs import DAILY_JOB
+from mmt_assets.job_names import DAILY_JOB
 from mmt_assets_tests.servers import scripted_location
 from mmt_assets_tests.servers.analysis_server import AnalysisServer, messages
 from mmt_assets_tests.servers.dagster_deployment import ENDED, Deployment, status, wait_until

@@ -7,7 +7,7 @@ from typing import Any
 
 import dagster as dg
 
-from mmt_assets.jobs import DAILY_JOB
+from mmt_assets.job_names import DAILY_JOB
 from mmt_assets.resources.compute_engine import ComputeEngineServer
 from mmt_assets.settings import Settings
 from mmt_assets.worker.job import DuckDBAddress, WorkerJob

@@ -7,5 +7,6 @@ LEFT JOIN raw.makes AS stored
   AND stored.country = incoming.country
   AND stored.city = incoming.city
   AND stored.made_at = incoming.made_at
+  AND stored.make_date < @first_day
 WHERE incoming.problem IS NULL AND incoming.make_date < @first_day AND stored.fan_hash IS NULL
 GROUP BY incoming.make_date

@@ -7,6 +7,7 @@ WITH incoming AS (
 )
 SELECT incoming.refund_date AS day, COUNT(*) AS late_rows
 FROM incoming
-LEFT JOIN raw.ticket_refunds AS stored ON stored.order_id = incoming.order_id
+LEFT JOIN raw.ticket_refunds AS stored
+  ON stored.order_id = incoming.order_id AND stored.refund_date NOT BETWEEN @first_day AND @last_day
 WHERE incoming.refund_date NOT BETWEEN @first_day AND @last_day AND stored.order_id IS NULL
 GROUP BY incoming.refund_date
