@@ -4,6 +4,8 @@ The same library call forecasts the same simulated features (`benchmarks.scale`)
 of real executor processes with one core each. Every result is compared with that of one process, so a row of the table
 is also a test. Learning from the pool happens once on the driver; `spread_seconds` is what the executors share. The
 last line printed is one JSON object.
+
+With --source and --as-of the concerts are those of a source (`benchmarks.accuracy_sources`) instead.
 """
 
 import argparse
@@ -13,10 +15,12 @@ import sys
 import tempfile
 import time
 from collections.abc import Iterable, Sequence
+from datetime import date
 from pathlib import Path
 
 import pandas as pd
 
+from benchmarks.accuracy_sources import open_source
 from benchmarks.scale import AS_OF, fill_warehouse
 from mmt_assets.forecasting import ForecastInputs, ForecastOptions, ForecastResult, forecast
 from mmt_assets.forecasting.chunks import Published, Spread, Task, forecast_chunk
@@ -46,14 +50,14 @@ def timed(spread: Spread, took: list[float]) -> Spread:
     return run
 
 
-def measure(inputs: ForecastInputs, spread: Spread, repeats: int) -> tuple[ForecastResult, float, float]:
+def measure(inputs: ForecastInputs, as_of: date, spread: Spread, repeats: int) -> tuple[ForecastResult, float, float]:
     """Forecast several times; returns the result, the least seconds in all and of the spread, warmed up."""
     best_total = best_spread = float("inf")
     result = None
     for repeat in range(repeats + 1):
         took: list[float] = []
         began = time.monotonic()
-        result = forecast(inputs, AS_OF, options=ForecastOptions(), spread=timed(spread, took))
+        result = forecast(inputs, as_of, options=ForecastOptions(), spread=timed(spread, took))
         total = time.monotonic() - began
         if repeat:
             best_total, best_spread = min(best_total, total), min(best_spread, took[0])
@@ -66,20 +70,25 @@ def same(made: ForecastResult, expected: ForecastResult) -> bool:
     return made.ticket_sales.equals(expected.ticket_sales) and made.outlook.equals(expected.outlook)
 
 
-def run(concerts: int, executors: Sequence[int], repeats: int) -> list[dict[str, object]]:
-    """Measure one number of concerts on one process and on clusters."""
+def simulated(concerts: int) -> ForecastInputs:
+    """What is known of so many simulated concerts as of `AS_OF`."""
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "warehouse.duckdb"
         fill_warehouse(path, concerts, finished=1500)
         with DuckDBWarehouse(path, 60).open(read_only=True) as session:
-            inputs = read_inputs(session, AS_OF, "UTC")
-    expected, total, spread = measure(inputs, one_process, repeats)
+            return read_inputs(session, AS_OF, "UTC")
+
+
+def run(inputs: ForecastInputs, as_of: date, executors: Sequence[int], repeats: int) -> list[dict[str, object]]:
+    """Measure these concerts on one process and on clusters."""
+    expected, total, spread = measure(inputs, as_of, one_process, repeats)
+    concerts = len(expected.outlook)
     rows: list[dict[str, object]] = [_row(concerts, 0, 0.0, total, spread, is_equal=True)]
     for count in executors:
         began = time.monotonic()
         with spark_session(f"local-cluster[{count},1,{_MEBIBYTES}]") as session:
             started = time.monotonic() - began
-            made, total, spread = measure(inputs, spread_on_spark(session), repeats)
+            made, total, spread = measure(inputs, as_of, spread_on_spark(session), repeats)
         rows.append(_row(concerts, count, started, total, spread, is_equal=same(made, expected)))
     return rows
 
@@ -104,10 +113,18 @@ def main() -> None:
     parser.add_argument("--concerts", type=int, nargs="+", default=[2000, 10_000])
     parser.add_argument("--executors", type=int, nargs="+", default=[1, 2])
     parser.add_argument("--repeats", type=int, default=2)
+    parser.add_argument("--source", help="source directory, hotel_rates or sample, instead of simulated concerts")
+    parser.add_argument("--as-of", type=date.fromisoformat, default=AS_OF, help="as-of date of --source")
     parser.add_argument("--json", action="store_true", help="print only the JSON line")
     given = parser.parse_args()
     os.environ |= {"PYSPARK_PYTHON": sys.executable, "SPARK_LOCAL_IP": "127.0.0.1", "OMP_NUM_THREADS": "1"}
-    table = [row for concerts in given.concerts for row in run(concerts, given.executors, given.repeats)]
+    if given.source:
+        table = run(
+            open_source(given.source).as_of(pd.Timestamp(given.as_of)), given.as_of, given.executors, given.repeats
+        )
+    else:
+        sizes = (simulated(concerts) for concerts in given.concerts)
+        table = [row for inputs in sizes for row in run(inputs, AS_OF, given.executors, given.repeats)]
     if not given.json:
         print(pd.DataFrame(table).to_string(index=False))
     print(json.dumps({"cores": os.cpu_count(), "scaling": table}))

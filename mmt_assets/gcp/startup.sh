@@ -232,8 +232,8 @@ watch_preemption() { # Spot: the notice comes with half a minute's grace
   kill -TERM $$
 }
 
-end_worker() {
-  [[ -z $worker ]] || kill -TERM -- "-$worker" 2>/dev/null || true
+end_worker() { # its group, or the process alone that is about to become one
+  [[ -z $worker ]] || kill -TERM -- "-$worker" 2>/dev/null || kill -TERM "$worker" 2>/dev/null || true
 }
 
 stop() { # the operating system is going down
