@@ -103,11 +103,13 @@ def _day_forecasts(settings: Settings) -> dg.AssetsDefinition:
         report = outcome.messages[-1]
         record_usage(context, Usage(**report["usage"]))
         context.log.info(f"concert_forecast: {len(report['refreshed'])} refreshed, {len(report['skipped'])} newer")
+        concerts = [concert for concert in report["refreshed"] if is_concert_partition_key(concert)]
+        recorded = concerts[: settings.max_concert_events]
         with warehouse.open(context) as session:
-            figures = refreshed_metadata(session, live_date) if live_date else {}
+            figures = refreshed_metadata(session, live_date, recorded) if live_date else {}
             for contract in _DAY_TABLES:
                 yield from run_contract_checks(session, contract, Slice(first=days.first, last=days.last))
-        _log_refreshed_concerts(context, settings, report["refreshed"], figures, days)
+        _log_refreshed_concerts(context, concerts, figures, days)
 
     return day_forecasts
 
@@ -150,29 +152,27 @@ def worker_job(
 
 def _log_refreshed_concerts(
     context: dg.AssetExecutionContext,
-    settings: Settings,
-    refreshed: Sequence[str],
+    concerts: Sequence[str],
     figures: Mapping[str, Mapping[str, RawMetadataValue]],
     days: DayRange,
 ) -> None:
-    """Record which concerts the daily run refreshed, up to a limit: an event takes the instance about 20 ms."""
-    if not refreshed:
+    """Record the concerts that have figures: an event takes the instance about 20 ms, so there is a limit to them."""
+    if not concerts:
         return
-    keys = [concert for concert in refreshed if is_concert_partition_key(concert)]
-    context.instance.add_dynamic_partitions(str(CONCERT_PARTITIONS.name), keys)
-    recorded = keys[: settings.max_concert_events]
-    for key in recorded:
+    context.instance.add_dynamic_partitions(str(CONCERT_PARTITIONS.name), list(concerts))
+    for key, metadata in figures.items():
         context.log_event(
             dg.AssetMaterialization(
                 asset_key(CONCERT_FORECAST),
                 partition=key,
                 description=f"Refreshed by the forecasts as of {days.last}",
-                metadata=figures[key],
+                metadata=metadata,
             )
         )
-    if len(recorded) < len(keys):
+    if len(figures) < len(concerts):
         context.log.info(
-            f"recorded {len(recorded)} of {len(keys)} refreshed concerts (MMT_MAX_CONCERT_EVENTS); all are in the table"
+            f"recorded {len(figures)} of {len(concerts)} refreshed concerts (MMT_MAX_CONCERT_EVENTS); "
+            "all are in the table"
         )
     for contract in (PUBLISHED_OUTLOOK, OUTLOOK_CHANGES):
         context.log_event(dg.AssetMaterialization(asset_key(contract), metadata={"as_of_date": days.last.isoformat()}))

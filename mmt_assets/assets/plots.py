@@ -2,6 +2,7 @@
 
 import base64
 import io
+from collections.abc import Sequence
 from datetime import date
 from importlib import import_module
 from threading import Thread
@@ -50,9 +51,14 @@ def concert_metadata(forecast: pd.DataFrame, history: pd.DataFrame) -> dict[str,
     }
 
 
-def refreshed_metadata(session: Session, as_of: date) -> dict[str, dict[str, RawMetadataValue]]:
-    """Verdict and key figures of each concert's outlook of a day, by concert."""
-    rows = Statement("SELECT * FROM forecasts.concert_outlook WHERE as_of_date = @as_of", {"as_of": as_of})
+def refreshed_metadata(
+    session: Session, as_of: date, concert_ids: Sequence[str]
+) -> dict[str, dict[str, RawMetadataValue]]:
+    """Verdict and key figures of these concerts' outlook of a day, by concert."""
+    rows = Statement(
+        "SELECT * FROM forecasts.concert_outlook WHERE as_of_date = @as_of AND concert_id IN UNNEST(@concert_ids)",
+        {"as_of": as_of, "concert_ids": tuple(concert_ids)},
+    )
     return {str(row["concert_id"]): outlook_metadata(row) for _, row in session.query(rows).iterrows()}
 
 

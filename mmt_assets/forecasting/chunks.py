@@ -1,9 +1,12 @@
 """From what was learned to published rows, a chunk of concerts at a time, in this process or in several."""
 
 import multiprocessing
+import pickle
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass, field, replace
+from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Literal
 
 import numpy as np
@@ -159,16 +162,22 @@ def _made(task: Task, chunks: Sequence[Ints]) -> Iterator[Published]:
         return
     # "spawn": forking a process that holds OpenMP threads (numba, BLAS) kills the child.
     context = multiprocessing.get_context("spawn")
-    with ProcessPoolExecutor(task.options.processes, context, _remember, (task,)) as pool:
-        yield from pool.map(_forecast_remembered, chunks)
+    with TemporaryDirectory() as folder:
+        # By a file: down a pipe, one child after the other would be started only when the last one had read it all.
+        kept = Path(folder) / "task"
+        with kept.open("wb") as file:
+            pickle.dump(task, file, pickle.HIGHEST_PROTOCOL)
+        with ProcessPoolExecutor(task.options.processes, context, _remember, (kept,)) as pool:
+            yield from pool.map(_forecast_remembered, chunks)
 
 
 _task: list[Task] = []
 
 
-def _remember(task: Task) -> None:
-    """Keep the task in a child process: it is sent once, not with every chunk."""
-    _task[:] = [task]
+def _remember(kept: Path) -> None:
+    """Keep the task in a child process: it is read once, not sent with every chunk."""
+    with kept.open("rb") as file:
+        _task[:] = [pickle.load(file)]  # noqa: S301 - our own parent wrote it a moment ago
 
 
 def _forecast_remembered(chunk: Ints) -> Published:

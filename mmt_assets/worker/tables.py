@@ -90,9 +90,10 @@ def _beside(
         concert: Row of `outlook` that each row of `days` belongs to.
         contract: The columns wanted; those that `days` lacks come from the outlook.
     """
-    rank = outlook["concert_id"].rank(method="first").to_numpy()
-    order = np.lexsort((days["sales_date"].to_numpy(), rank[concert]))
-    days, concert = days.take(order), concert[order]
+    rank = outlook["concert_id"].rank(method="first").astype(np.int64).to_numpy()
+    order = _order(rank[concert], days["sales_date"].to_numpy().astype("datetime64[D]").astype(np.int64))
+    if order is not None:
+        days, concert = days.take(order), concert[order]
     columns: dict[str, Any] = {}
     for name in contract.column_names:
         if name in days.columns:
@@ -102,7 +103,18 @@ def _beside(
             columns[name] = pd.Categorical.from_codes(cast("Any", codes[concert]), values)
         else:
             columns[name] = outlook[name].array.take(concert)
-    return pd.DataFrame(columns)
+    # Nothing else holds these arrays; a copy of each, and another one side by side, would be most of the memory.
+    return pd.DataFrame(columns, copy=False)
+
+
+def _order(
+    rank: npt.NDArray[np.integer[Any]], day: npt.NDArray[np.integer[Any]]
+) -> npt.NDArray[np.integer[Any]] | None:
+    """Rows in the order of rank and day, or None where they are in it."""
+    if not len(rank):
+        return None
+    key = rank * (int(day.max()) - int(day.min()) + 1) + day
+    return None if (key[1:] >= key[:-1]).all() else np.argsort(key, kind="stable")
 
 
 def _as_of_rows(inputs: ForecastInputs, outlook: pd.DataFrame, as_of: date) -> pd.DataFrame:

@@ -243,7 +243,7 @@ def _write(
     if not job.concert_id:
         part = Slice(first=job.as_of_dates[0], last=job.as_of_dates[-1])
         writes += [
-            ReplaceSlice(contract, part, pd.concat([rows(table) for table in tables], ignore_index=True))
+            ReplaceSlice(contract, part, _stacked([rows(table) for table in tables]))
             for contract, rows in _DAY_TABLES.items()
         ]
     for table in live:
@@ -283,6 +283,11 @@ def _write(
             )
     report = {"refreshed": made, "skipped": sorted(skipped), "seconds": seconds.laps, "usage": asdict(usage)}
     pipes.report_custom_message(report)
+
+
+def _stacked(frames: list[pd.DataFrame]) -> pd.DataFrame:
+    """All rows; those of one day, which may be millions, as they are."""
+    return frames[0] if len(frames) == 1 else pd.concat(frames, ignore_index=True)
 
 
 def _totals(outlook: pd.DataFrame) -> dict[str, float]:
