@@ -1,5 +1,6 @@
 """Whether two warehouses, of whichever engines, hold the same rows."""
 
+from collections import Counter
 from collections.abc import Iterable
 from dataclasses import dataclass
 from datetime import date
@@ -62,7 +63,7 @@ def compare_table(left: Session, right: Session, contract: TableContract, part: 
         contract: Table.
         part: Slice.
     """
-    names = [name for name in contract.column_names if name not in PROVENANCE_COLUMNS or name in contract.key]
+    names = [name for name in contract.column_names if name not in PROVENANCE_COLUMNS]
     inside = part.condition(contract)
     sql = compose(
         "SELECT {names} FROM {stored} WHERE {inside}",
@@ -91,8 +92,16 @@ def compare_day(left: Session, right: Session, contracts: Iterable[TableContract
 
 
 def _by_key(session: Session, statement: Statement, contract: TableContract) -> dict[tuple[Any, ...], dict[str, Any]]:
+    """Rows by their key; where who made a row is part of it, by the rest of the key and a number."""
     rows = session.query(statement).astype(object).to_dict("records")
-    return {tuple(str(row[name]) for name in contract.key): {str(n): v for n, v in row.items()} for row in rows}
+    names, found = [name for name in contract.key if name not in PROVENANCE_COLUMNS], dict[tuple[Any, ...], dict]()
+    numbered = len(names) < len(contract.key)
+    seen = Counter[tuple[str, ...]]()
+    for row in sorted(rows, key=str) if numbered else rows:
+        key = tuple(str(row[name]) for name in names)
+        seen[key] += 1
+        found[(*key, seen[key]) if numbered else key] = {str(name): value for name, value in row.items()}
+    return found
 
 
 def _same(one: Any, other: Any) -> bool:
