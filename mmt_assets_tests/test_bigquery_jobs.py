@@ -4,6 +4,7 @@ from datetime import UTC, date, datetime
 
 import pandas as pd
 import pytest
+from google.cloud.bigquery import QueryJobConfig
 
 from mmt_assets.contracts import CITY_DEMAND
 from mmt_assets.warehouse import Fence, ReplaceSlice, Slice, Statement, WarehouseBusyError, WarehouseError
@@ -14,8 +15,8 @@ DAY = date(2026, 1, 5)
 FENCE = Fence("run", datetime(2026, 1, 6, tzinfo=UTC))
 
 
-def write(session: BigQuerySession, makes: int, count: int = 3) -> tuple[int, int, int]:
-    rows = pd.DataFrame(
+def demand_rows(makes: int, count: int) -> pd.DataFrame:
+    return pd.DataFrame(
         {
             "artist": [f"artist {n}" for n in range(count)],
             "country": "KR",
@@ -25,6 +26,10 @@ def write(session: BigQuerySession, makes: int, count: int = 3) -> tuple[int, in
             "new_fans_count": 0,
         }
     )
+
+
+def write(session: BigQuerySession, makes: int, count: int = 3) -> tuple[int, int, int]:
+    rows = demand_rows(makes, count)
     [result] = session.write([ReplaceSlice(CITY_DEMAND, Slice(DAY, DAY), rows)], fence=FENCE)
     return result.rows, result.added, result.removed
 
@@ -88,6 +93,22 @@ def test_a_table_has_its_contracts_partitions_clusters_and_descriptions(bigquery
     assert [(one.name, one.description) for one in table.schema] == [
         (c.name, c.description) for c in CITY_DEMAND.columns
     ]
+
+
+@pytest.mark.gcp
+def test_a_day_is_read_without_the_other_days(bigquery_place: BigQueryPlace) -> None:
+    with bigquery_place.warehouse().open() as session:
+        for day in (DAY, date(2026, 1, 6)):
+            rows = demand_rows(1, 1000).assign(demand_date=day)
+            session.write([ReplaceSlice(CITY_DEMAND, Slice(day, day), rows)], fence=FENCE)
+        table = session.datasets.reference(CITY_DEMAND)
+        planned = [
+            session.jobs.client.query(
+                f"SELECT artist FROM `{table}` WHERE {condition}", job_config=QueryJobConfig(dry_run=True)
+            ).total_bytes_processed
+            for condition in (f"demand_date = DATE '{DAY}'", "TRUE")
+        ]
+    assert 0 < planned[0] < 0.6 * planned[1]
 
 
 def test_missing_datasets_are_named_with_what_to_do(bigquery_place: BigQueryPlace) -> None:
