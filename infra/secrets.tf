@@ -34,10 +34,22 @@ resource "google_secret_manager_secret" "fan_hash_key" {
   depends_on = [google_project_service.api]
 }
 
+# Channels of the notifications, which hold tokens. Without a version there are none: docs/operations.md.
+resource "google_secret_manager_secret" "notify_urls" {
+  secret_id = "mmt-notify-urls"
+
+  replication {
+    auto {}
+  }
+
+  depends_on = [google_project_service.api]
+}
+
 resource "google_secret_manager_secret_iam_member" "orchestrator" {
   for_each = {
     database_password = google_secret_manager_secret.database_password.id
     fan_hash_key      = google_secret_manager_secret.fan_hash_key.id
+    notify_urls       = google_secret_manager_secret.notify_urls.id
   }
 
   secret_id = each.value

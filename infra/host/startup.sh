@@ -17,6 +17,16 @@ secret() { # secret NAME: the latest version of a secret, never written to a dis
   gcloud secrets versions access latest --secret="$1"
 }
 
+optional_secret() { # optional_secret NAME: the same, or nothing while it has no version
+  local answer
+  if answer=$(secret "$1" 2>&1); then
+    printf '%s' "$answer"
+  elif [[ $answer != *NOT_FOUND* ]]; then
+    echo "$answer" >&2
+    return 1
+  fi
+}
+
 install_packages() {
   command -v python3.11 git make >/dev/null && python3.11 -c "import venv, ensurepip" 2>/dev/null && return
   apt-get update --quiet
@@ -77,13 +87,15 @@ check_out() { # check_out URL SHA: exactly that commit, or nothing
 }
 
 write_settings() { # on tmpfs: secrets are gone with the power
-  local password
+  local password channels
   password=$(secret mmt-dagster-database-password)
+  channels=$(optional_secret mmt-notify-urls)
   install --directory --owner="$user" --mode=700 /run/mmt
   (
     umask 077
     attribute settings
     echo "MMT_FAN_HASH_KEY=$(secret mmt-fan-hash-key)"
+    [[ -z $channels ]] || echo "MMT_NOTIFY_URLS=$channels"
     echo "DAGSTER_HOME=$dagster_home"
     echo "DAGSTER_POSTGRES_URL=postgresql+psycopg2://dagster:$password@$(attribute settings |
       sed -n 's/^DAGSTER_POSTGRES_HOST=//p')/dagster?sslmode=require"
