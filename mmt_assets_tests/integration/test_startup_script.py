@@ -3,6 +3,8 @@
 import hashlib
 import json
 import os
+import re
+import shutil
 import subprocess
 import sys
 import time
@@ -16,7 +18,7 @@ import yaml
 
 from mmt_assets.gcp.pubsub import PubSub
 from mmt_assets_tests.servers.compute_engine.fixture import STARTUP_SCRIPT, ComputeEngineServer, default_metadata
-from mmt_assets_tests.servers.compute_engine.image import Image, new_repository
+from mmt_assets_tests.servers.compute_engine.image import ROOT, Image, new_repository
 from mmt_assets_tests.servers.dagster_deployment import wait_until
 from mmt_assets_tests.servers.pubsub import PubSubEmulator
 
@@ -168,6 +170,38 @@ def test_the_log_is_json_lines_with_the_runs_id_on_the_serial_port_and_on_the_di
     assert 'a "quoted" \\ line' in [line["message"] for line in ours]
     log = site.server.home(ZONE, "success").parents[1] / "var" / "log" / "mmt_assets" / "startup.jsonl"
     assert [json.loads(line) for line in log.read_text().splitlines()] == lines
+
+
+# How this machine reaches a package index, for the machines of the test that installs from it.
+_INDEX_VARIABLES = re.compile(r"(PIP|UV|SSL|REQUESTS)_.*|.*_proxy", re.IGNORECASE)
+_READY = """
+import dagster_pipes, prophet
+from mmt_assets.forecasting import forecast
+print("ready with prophet", prophet.__version__)
+"""
+
+
+@pytest.mark.chaos
+@pytest.mark.timeout(1500)
+def test_the_locked_environment_is_installed_where_it_is_missing(compute_engine_process: str, tmp_path: Path) -> None:
+    server = ComputeEngineServer(compute_engine_process, f"install-{time.time_ns()}", Image("", "", {}))
+    server.guest_environment(**{name: value for name, value in os.environ.items() if _INDEX_VARIABLES.fullmatch(name)})
+    site = Site(server, tmp_path)
+    work_tree = tmp_path / "product"
+    shutil.copytree(ROOT / "mmt_assets", work_tree / "mmt_assets", ignore=shutil.ignore_patterns("__pycache__"))
+    for lock in ("requirements-installer.lock", "requirements.lock"):
+        shutil.copy(ROOT / lock, work_tree)
+    (work_tree / "ready.py").write_text(_READY)
+    commit = site.repository.commit(work_tree)
+    try:
+        site.boot("bare", Case("ready", {"git-ref": commit}))
+        wait_until(lambda: site.status("bare") == "TERMINATED", 1200, "the installation")
+        assert site.said("bare") == {"phase-RUN": "done", "exit-RUN": "0"}, site.printed("bare")
+        assert any(message.startswith("ready with prophet") for message in site.messages("bare"))
+        lock = hashlib.sha256((ROOT / "requirements.lock").read_bytes()).hexdigest()
+        assert (server.home(ZONE, "bare") / "environments" / lock / "installed").exists()
+    finally:
+        server.end()
 
 
 def test_one_run_may_have_several_sessions(site: Site) -> None:
