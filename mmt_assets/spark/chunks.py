@@ -45,12 +45,11 @@ def spread_on_spark(session: "SparkSession") -> Spread:
             for batch in batches:
                 yield batch.assign(content=[_make_one(common, content) for content in batch["content"]])
 
-        contents = [_content(task, chunk) for chunk in chunks]
-        frame = session.createDataFrame(
-            pd.DataFrame({"number": range(len(chunks)), "content": contents}), schema=_SCHEMA
-        )
+        contents = ((number, _content(task, chunk)) for number, chunk in enumerate(chunks))
         tasks = min(len(chunks), _TASKS_PER_CORE * context.defaultParallelism)
-        made = frame.repartitionByRange(tasks, "number").sortWithinPartitions("number").mapInPandas(make, _SCHEMA)
+        # Cut into tasks here, in order: a frame from pandas would travel in its plan, whole, with every task.
+        rows = context.parallelize(contents, numSlices=tasks)
+        made = session.createDataFrame(rows, schema=_SCHEMA, verifySchema=False).mapInPandas(make, _SCHEMA)
         # One partition at a time: the driver never holds the pickled and the unpickled rows of all.
         for row in made.toLocalIterator(prefetchPartitions=True):
             yield pickle.loads(row["content"])  # noqa: S301 - written by an executor of this very job

@@ -30,6 +30,8 @@ def spark_session(master: str) -> Iterator["SparkSession"]:
     }
     if master.startswith(LOCAL_MASTER_PREFIX):
         settings |= {
+            # Java's share of the driver; its default of 1 GiB is too little for tens of thousands of concerts.
+            "spark.driver.memory": "4g",
             "spark.ui.enabled": "false",
             "spark.driver.host": "127.0.0.1",
             "spark.driver.bindAddress": "127.0.0.1",
