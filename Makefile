@@ -13,7 +13,7 @@ AS_OF ?=
 # Histories of machines that `make chaos` plays, and the number of the first.
 HISTORIES ?= 200
 SEED ?= 1000
-# More than the two cores that they are meant for: many tests wait for servers.
+# More than the two cores that they are meant for: many tests wait for servers. Whoever is done takes from the others.
 TEST_PROCESSES ?= 3
 # One thread for each process of a pool: numpy's own threads would only fight over the cores.
 export OMP_NUM_THREADS ?= 1
@@ -50,7 +50,7 @@ ui: .venv/installed ## Dagster's UI at http://127.0.0.1:3000, with schedule and 
 	DAGSTER_HOME="$(CURDIR)" PATH="$(CURDIR)/$(BIN):$$PATH" $(BIN)/dagster dev -h 127.0.0.1 -p 3000
 
 test: .venv/installed .venv-emulators/installed browser ## all tests
-	$(BIN)/pytest -n $(TEST_PROCESSES) -m "not chaos"
+	$(BIN)/pytest -n $(TEST_PROCESSES) --dist worksteal -m "not chaos"
 
 # Without it the tests of pages are skipped, each with the way to install it.
 browser: ## Debian's Chromium for the tests of pages, where it is missing and we may install it
