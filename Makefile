@@ -13,8 +13,8 @@ AS_OF ?=
 # Histories of machines that `make chaos` plays, and the number of the first.
 HISTORIES ?= 200
 SEED ?= 1000
-# More than the two cores that they are meant for: many tests wait for servers. Whoever is done takes from the others.
-TEST_PROCESSES ?= 3
+# One for each of two cores; whoever is done takes from the other.
+TEST_PROCESSES ?= 2
 # One thread for each process of a pool: numpy's own threads would only fight over the cores.
 export OMP_NUM_THREADS ?= 1
 export OPENBLAS_NUM_THREADS ?= 1
