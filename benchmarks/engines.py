@@ -18,7 +18,8 @@ import pandas as pd
 
 from mmt_assets.resources import SourceResource
 from mmt_assets.settings import Settings
-from mmt_assets.warehouse import DuckDBWarehouse, Statement
+from mmt_assets.warehouse import Statement
+from mmt_assets.warehouse.duckdb import in_memory
 from mmt_assets_tests.both_engines import cloud_settings, compare, make_days
 from mmt_assets_tests.servers.bigquery import fresh_place, running_bigquery
 
@@ -30,7 +31,7 @@ def _settings(home: Path, source: str, first: date | None, as_of: date) -> Setti
 
 def _active_concert(directory: Path, as_of: date) -> str:
     """A concert that is ahead: the first by its name."""
-    with DuckDBWarehouse(directory / "look.duckdb").open(source=str(directory)) as session:
+    with in_memory(directory) as session:
         ahead = Statement(
             "SELECT MIN(concert_id) AS concert_id FROM source.concerts WHERE DATE(CAST(show_at AS TIMESTAMP)) > @as_of",
             {"as_of": as_of},

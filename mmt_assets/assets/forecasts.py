@@ -106,7 +106,7 @@ def _day_forecasts(settings: Settings) -> dg.AssetsDefinition:
         concerts = [concert for concert in report["refreshed"] if is_concert_partition_key(concert)]
         recorded = concerts[: settings.max_concert_events]
         with warehouse.open(context) as session:
-            figures = refreshed_metadata(session, live_date, recorded) if live_date else {}
+            figures = refreshed_metadata(session, live_date, recorded) if live_date and recorded else {}
             for contract in _DAY_TABLES:
                 yield from run_contract_checks(session, contract, Slice(first=days.first, last=days.last))
         _log_refreshed_concerts(context, concerts, figures, days)
