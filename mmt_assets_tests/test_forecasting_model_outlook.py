@@ -94,3 +94,14 @@ def test_the_distribution_agrees_with_the_published_quantiles() -> None:
     outlook = result.outlook.set_index("concert_id")
     for level, name in ((0.1, "final_p10"), (0.5, "final_p50"), (0.9, "final_p90")):
         assert wide[level].to_numpy() == pytest.approx(outlook.loc[wide.index, name].to_numpy(), abs=1e-3)
+
+
+def test_the_fan_opens_from_what_is_sold_to_the_final_range() -> None:
+    # Too few finished concerts to calibrate on: the final range is wide.
+    paths = forecast(world(5, [1.0, 0.5, 1.6]), AS_OF, options=OPTIONS).ticket_sales
+    for name in ("cumulative_tickets", "cumulative_gross_tickets"):
+        for _, path in paths.groupby("concert_id"):
+            width = (path[f"{name}_p90"] - path[f"{name}_p10"]).to_numpy()
+            assert (np.diff(width) > -0.01 * width[-1]).all(), "what is near is not less certain than what is far"
+            # After one of twenty days most of the range is still ahead.
+            assert width[0] < 0.3 * width[-1]

@@ -11,7 +11,6 @@ import pandas as pd
 from mmt_assets.forecasting import refunds
 from mmt_assets.forecasting.inputs import Floats, Ints, dates
 from mmt_assets.forecasting.intervals import ErrorPool, movement, quantiles, scenarios
-from mmt_assets.forecasting.replay import OFFSET
 
 StatusFlag = Literal[
     "cancelled",
@@ -130,20 +129,16 @@ def complete_forecast(net: float, gross: float, capacity: float) -> ConcertForec
 
 
 def _spread_over_days(totals: Floats, progress: Floats, growth: float) -> Floats:
-    """Cumulative gross tickets per day and quantile: early days are relatively less certain than the total."""
+    """Cumulative gross tickets per day and quantile: early days are relatively less certain than the total.
+
+    The distance to the median is that of the total times progress^(1 - growth): relative to what is sold until then
+    it shrinks as progress^-growth does, in tickets it starts at nothing.
+    """
     middle = totals[1]
-    wider = np.maximum(progress, 1e-3) ** -growth
-    low = np.log((totals[0] + OFFSET) / (middle + OFFSET)) * wider
-    high = np.log((totals[2] + OFFSET) / (middle + OFFSET)) * wider
-    center = middle * progress
-    columns = [
-        (center + OFFSET) * np.exp(np.maximum(low, -8)) - OFFSET,
-        center,
-        np.minimum((center + OFFSET) * np.exp(np.minimum(high, 8)) - OFFSET, totals[2]),
-    ]
-    path = np.maximum.accumulate(np.maximum(np.column_stack(columns), 0.0), axis=0)
+    path = middle * progress[:, None] + (totals - middle)[None, :] * progress[:, None] ** (1 - growth)
+    path = np.maximum.accumulate(np.maximum(path, 0.0), axis=0)
     path[-1] = totals
-    return np.sort(np.minimum(path, totals[None, :]), axis=1)
+    return np.minimum(path, totals[None, :])
 
 
 def _net_quantiles(bought: Floats, net: float, kept: Floats, final: Floats, progress: Floats) -> Floats:
