@@ -1,6 +1,6 @@
 """Rolling-origin accuracy of the forecast against plain peers.
 
-python -m benchmarks.accuracy --source DIR|hotel_rates|sample [--json] [--origins 40] [--ablation]
+python -m benchmarks.accuracy --source DIR|hotel_rates|sample|SHAPE [--json] [--origins 40] [--ablation]
 
 Every origin sees only what was known at its end: an order counts as paid until its `status_at`, statuses are
 derived, the pool holds only concerts that had finished. Errors are those of the net total at show time, forecast and
@@ -19,6 +19,7 @@ import numpy.typing as npt
 import pandas as pd
 
 from benchmarks.accuracy_peers import peers
+from benchmarks.accuracy_shapes import SHAPES
 from benchmarks.accuracy_sources import Source, finals, open_source
 from mmt_assets.forecasting.blend import recency
 from mmt_assets.forecasting.inputs import ForecastInputs, ForecastOptions, epoch_day
@@ -230,6 +231,21 @@ def paired(rows: pd.DataFrame, horizon: int) -> pd.DataFrame:
     return pd.DataFrame(result).T
 
 
+def against_best_peers(figures: dict[str, dict[str, dict[str, float | None]]]) -> pd.DataFrame:
+    """Return per horizon and figure the peer that is best in hindsight, and ours relative to it; negative is better."""
+    result = {}
+    for horizon, models in figures.items():
+        row: dict[str, object] = {"n": models["ours"]["n"], "coverage_80": models["ours"]["coverage_80"]}
+        for name in ("wape", "crps"):
+            ours = models["ours"][name]
+            peers = {model: value for model, said in models.items() if model != "ours" and (value := said[name])}
+            if ours is not None and peers:
+                best = min(peers, key=lambda model: peers[model])
+                row |= {name: ours, f"{name}_peer": best, f"{name}_change": ours / peers[best] - 1}
+        result[int(horizon)] = row
+    return pd.DataFrame(result).T.sort_index(ascending=False)
+
+
 def by_segment(rows: pd.DataFrame) -> pd.DataFrame:
     """Return WAPE per segment and model over all horizons."""
     sums = rows.assign(error=rows["error"].abs()).groupby(["segment", "model"])[["error", "actual"]].sum()
@@ -259,6 +275,11 @@ def print_tables(rows: pd.DataFrame, horizons: list[int]) -> None:
         print(f"\n{horizon} days before the show: {len(some)} forecasts, {some['sold_out'].sum():.0f} sold out")
         table = pd.DataFrame(figures[str(horizon)]).T.join(paired(rows, horizon))
         print(table.sort_values("wape").round(4).to_string())
+    best = against_best_peers(figures)
+    print("\nOurs against the best peer of each row")
+    print(best.to_string(float_format="{:.4f}".format))
+    means = {name: best[name].astype(float).mean() for name in ("wape_change", "crps_change") if name in best}
+    print("on average over the horizons: " + ", ".join(f"{name} {value:+.1%}" for name, value in means.items()))
     print("\nWAPE by segment, all horizons")
     print(by_segment(rows).round(3).T.to_string())
     later = rows["origin"] >= sorted(rows["origin"].unique())[rows["origin"].nunique() // 2]
@@ -270,7 +291,7 @@ def print_tables(rows: pd.DataFrame, horizons: list[int]) -> None:
 def main() -> None:
     """Run the backtest and print its tables."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--source", required=True, help="a directory, hotel_rates or sample")
+    parser.add_argument("--source", required=True, help=f"a directory, hotel_rates, sample, {', '.join(SHAPES)}")
     parser.add_argument("--horizons", type=int, nargs="+", default=[60, 30, 14, 7, 1])
     parser.add_argument("--origins", type=int, default=40)
     parser.add_argument("--ablation", action="store_true", help="also the forecast without Prophet")

@@ -58,17 +58,18 @@ def peers(inputs: ForecastInputs, day: pd.Timestamp, wanted: pd.DataFrame) -> tu
     targets = Targets(wanted, ahead, np.array([values.sum() for values in series]), series)
     capacity = wanted["capacity"].to_numpy(dtype=float)
     cap = np.where(capacity > 0, capacity, targets.net * 3 + 10)
-    return targets, {
+    naive = np.array([np.resize(s.to_numpy()[-7:], h).sum() for s, h in zip(series, ahead, strict=True)], dtype=float)
+    said = {
         "prophet_linear": _prophet(targets, "linear"),
         "prophet_flat": _prophet(targets, "flat"),
         "prophet_logistic": _prophet(targets, "logistic", cap),
         **_pickup(inputs, sales, day, targets),
-        "seasonal_naive": np.array(
-            [np.resize(s.to_numpy()[-7:], h).sum() for s, h in zip(series, ahead, strict=True)], dtype=float
-        ),
+        "seasonal_naive": naive,
         **_statsforecast(targets),
         "lightgbm": _lightgbm(inputs, sales, day, wanted),
     }
+    # AutoETS ends without a number on some bursts.
+    return targets, {name: np.where(np.isfinite(values), values, naive) for name, values in said.items()}
 
 
 def _prophet(targets: Targets, growth: Growth, cap: Floats | None = None) -> Floats:

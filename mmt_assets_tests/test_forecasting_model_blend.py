@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 
 from mmt_assets.forecasting.blend import equal_blend, fit_blend
+from mmt_assets.forecasting.components import DEFAULT_SHRINKAGE
 from mmt_assets.forecasting.history import History, at_origin, select
 from mmt_assets.forecasting.inputs import Concerts
 from mmt_assets.forecasting.regression import MIN_CONCERTS, fit_regression
@@ -24,7 +25,7 @@ def replayed(seed: int, noise: tuple[float, ...], rows: int = 600) -> Replay:
         names=tuple(f"m{k}" for k in range(len(noise))),
         remaining=said,
         finals=said + net[:, None],
-        as_of=show - days,
+        learned_on=show - days,
         show=show,
         days_to_show=days,
         age=np.full(rows, 10),
@@ -34,7 +35,7 @@ def replayed(seed: int, noise: tuple[float, ...], rows: int = 600) -> Replay:
         sold_out=np.zeros(rows),
         actual_final=actual + net,
         half_error=np.zeros(rows),
-        shrinkage=(3.0, 0.95),
+        shrinkage=DEFAULT_SHRINKAGE,
     )
 
 

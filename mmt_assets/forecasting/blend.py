@@ -8,7 +8,7 @@ from mmt_assets.forecasting.inputs import Floats, Ints
 from mmt_assets.forecasting.replay import Replay
 
 HORIZON_GRID = np.array([1, 2, 3, 5, 7, 10, 14, 21, 30, 45, 60, 90, 120, 180, 365])
-KERNEL_WIDTHS = (0.35, 0.7, 1.4)
+KERNEL_WIDTHS = (0.2, 0.35, 0.7, 1.4)
 """On log days to show; the first that holds enough past forecasts is used."""
 HALF_LIFE_DAYS = 120.0
 MIN_ROWS = 20.0

@@ -14,12 +14,12 @@ from mmt_assets.forecasting.prior import DEFAULT_SELL_THROUGH, LevelPrior, fit_p
 from mmt_assets.forecasting.refunds import RefundRates, fit_refunds
 from mmt_assets.forecasting.regression import PickupRegression, fit_regression
 from mmt_assets.forecasting.similar import SimilarConcerts, fit_similar
-from mmt_assets.forecasting.standing import lessons, own_pace, standing_now
+from mmt_assets.forecasting.standing import Shrinkage, lessons, own_pace, standing_now
 from mmt_assets.forecasting.trees import BoostedTrees, fit_trees
 
 DEFAULT_SALE_DAYS = 75.0
 SHRINKAGE_GRID = tuple((alpha, memory) for alpha in (3.0, 20.0, 100.0) for memory in (0.85, 0.95, 0.99))
-DEFAULT_SHRINKAGE = (3.0, 0.95)
+DEFAULT_SHRINKAGE = Shrinkage((3.0, 0.95), (3.0, 0.95))
 SMALLEST_PATH = 1e-6
 """Tickets ahead below which a path has no shape to scale."""
 
@@ -34,7 +34,7 @@ class Knowledge:
         curves: Booking curves. prior: prior on the level. refunds: refund rates.
         default_log_level: Level used when no concert has finished yet.
         regression: Pick-up regression on the finished concerts.
-        shrinkage: alpha and memory of a concert's own pace.
+        shrinkage: How a concert's own pace is judged.
         trees: Boosted trees on the finished concerts; None when too few have finished.
         similar: Comparison with similar finished concerts; None when too few have finished.
         finished_count: Concerts whose outcome was known.
@@ -47,7 +47,7 @@ class Knowledge:
     refunds: RefundRates
     default_log_level: float | None
     regression: PickupRegression | None
-    shrinkage: tuple[float, float]
+    shrinkage: Shrinkage
     trees: BoostedTrees | None
     similar: SimilarConcerts | None
     finished_count: int
@@ -174,9 +174,9 @@ def learned_paths(
     return paths
 
 
-def shrinkage_path(origin: Origin, prior_future: Floats, prior_past: Floats, alpha: float, memory: float) -> Floats:
+def shrinkage_path(origin: Origin, prior_future: Floats, prior_past: Floats, shrinkage: Shrinkage) -> Floats:
     """Return the Gamma-Poisson model: the prior path ahead at the concert's own pace; see `own_pace`."""
-    return prior_future * own_pace(origin, prior_past, origin.days_to_show, alpha, memory)[:, None]
+    return prior_future * own_pace(origin, prior_past, shrinkage)[:, None]
 
 
 def dispersion(knowledge: Knowledge, history: History) -> float:

@@ -119,12 +119,17 @@ def build_history(concerts: Concerts, sales: Sales, rows: Ints, window: int = WI
     return History(some, start, sold, refunded, sold_before, refunded_before)
 
 
-def at_origin(history: History, as_of: int, typical_sale_days: float) -> Origin:
+def on_record(history: History, sales: Sales) -> Ints:
+    """Return the rows whose sale is on record from its first day on: of the others the first days look unsold."""
+    return np.flatnonzero(history.start >= (sales.day.min() if len(sales.day) else 0))
+
+
+def at_origin(history: History, as_of: int | Ints, typical_sale_days: float) -> Origin:
     """Return what was known of these concerts at the end of a day; shows on or before it are complete.
 
     Args:
         history: Histories, possibly reaching beyond `as_of`.
-        as_of: The day.
+        as_of: The day, or one per concert.
         typical_sale_days: Assumed length of sale where no on-sale date is known yet.
     """
     show = history.concerts.show

@@ -162,9 +162,9 @@ def _censored_weights(error: Floats, gross: Floats, censored: Floats, weight: Fl
 def _adapted_spread(pool: ErrorPool, past: Replay) -> float:
     """Walk through the past days and widen or narrow by the coverage of intervals made on each day."""
     log_spread = 0.0
-    for day in np.unique(past.as_of):
+    for day in np.unique(past.learned_on):
         known = np.flatnonzero(past.show < day)
-        rows = np.flatnonzero((past.as_of == day) & (past.sold_out == 0))[::4]
+        rows = np.flatnonzero((past.learned_on == day) & (past.sold_out == 0))[::4]
         if len(known) < MIN_EFFECTIVE_ROWS or not len(rows):
             continue
         part = ErrorPool(

@@ -13,7 +13,7 @@ from mmt_assets.forecasting.changes import Earlier, explain_changes, no_changes
 from mmt_assets.forecasting.chunks import Learned, Spread, Task, compare_with, joined, publish
 from mmt_assets.forecasting.comparables import finished_part
 from mmt_assets.forecasting.curves import choose_segmentation, curves_frame
-from mmt_assets.forecasting.history import History, at_origin, build_history
+from mmt_assets.forecasting.history import History, at_origin, build_history, on_record
 from mmt_assets.forecasting.inputs import (
     Concerts,
     ForecastInputs,
@@ -27,6 +27,7 @@ from mmt_assets.forecasting.inputs import (
 )
 from mmt_assets.forecasting.intervals import no_errors, pool_errors
 from mmt_assets.forecasting.replay import replay
+from mmt_assets.forecasting.standing import MIN_CONCERTS
 
 ACTIVE_IN_POOL = 500
 
@@ -118,11 +119,16 @@ def _targets(concerts: Concerts, day: int, concert_ids: Sequence[str] | None) ->
 
 
 def _pool(concerts: Concerts, sales: Sales, day: int, options: ForecastOptions) -> History:
-    """Return the concerts that teach: the newest finished ones and the next active ones, not cancelled."""
+    """Return the concerts that teach: the newest finished ones and the next active ones, not cancelled.
+
+    Where enough have finished, only those whose sale is on record from its first day on.
+    """
     fine = concerts.status.astype(str) != "cancelled"
     finished = np.flatnonzero(fine & (concerts.show < day))[-options.pool_limit :]
     active = np.flatnonzero(fine & (concerts.show >= day))[:ACTIVE_IN_POOL]
-    return build_history(concerts, sales, np.concatenate([finished, active]))
+    pool = build_history(concerts, sales, np.concatenate([finished, active]))
+    whole = pool.take(on_record(pool, sales))
+    return whole if (whole.concerts.show < day).sum() >= MIN_CONCERTS else pool
 
 
 def _learn(history: History, day: int, options: ForecastOptions) -> Learned:

@@ -18,7 +18,7 @@ from mmt_assets.forecasting.comparables import pace
 from mmt_assets.forecasting.curves import choose_segmentation
 from mmt_assets.forecasting.demand import PLACE
 from mmt_assets.forecasting.fan_demand import LEAD_DAYS, demand_by_place
-from mmt_assets.forecasting.history import History, Origin, at_origin, build_history, select
+from mmt_assets.forecasting.history import History, Origin, at_origin, build_history, on_record, select
 from mmt_assets.forecasting.inputs import (
     Concerts,
     Floats,
@@ -151,8 +151,7 @@ def _finished(concerts: Concerts, sales: Sales, day: int) -> History:
     """Return the newest finished concerts whose sale is on record from its first day on."""
     fine = (concerts.status.astype(str) != "cancelled") & (concerts.show < day)
     history = build_history(concerts, sales, np.flatnonzero(fine)[-FINISHED_LIMIT:])
-    recorded_from = int(sales.day.min()) if len(sales.day) else day
-    return history.take(np.flatnonzero(history.start >= recorded_from))
+    return history.take(on_record(history, sales))
 
 
 def _concerts_there(concerts: Concerts, day: int) -> pd.DataFrame:

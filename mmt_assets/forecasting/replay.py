@@ -13,6 +13,7 @@ from mmt_assets.forecasting.curves import Segmentation
 from mmt_assets.forecasting.history import History, Origin, at_origin, select
 from mmt_assets.forecasting.inputs import Engine, Floats, Ints
 from mmt_assets.forecasting.prophet_component import prophet_path
+from mmt_assets.forecasting.standing import Shrinkage
 
 MIN_ORIGIN_GAP_DAYS = 7
 MAX_REPLAY_DAYS = 400
@@ -27,12 +28,18 @@ MODELS = (
 )
 PROPHET = "prophet_pooled"
 MAX_ROWS_PER_ORIGIN = 150
+SHORT_LEADS = (1, 2, 4, 7)
+"""Days before the show at which each concert is forecast once more, by what was known on the last past day before: the
+past days alone would meet few concerts so near their show."""
+NEAR_SHOW_DAYS = 14
+NEAR_GAIN = 0.03
+"""Share of the error that a setting of its own must save near the show to be used there."""
 LESSONS = 4
 OFFSET = 2.0
 """Tickets added before logs: `log(tickets + 2)` stays sane for nearly empty remainders."""
 
 Moment = tuple[int, components.Knowledge, Origin, Origin]
-"""A past day, what was known on it, the concerts to forecast then, and how they ended."""
+"""A past day, what was known on it, the concerts to forecast then or soon after, and how they ended."""
 
 
 @dataclass(frozen=True)
@@ -42,7 +49,8 @@ class Replay:
     Attributes:
         names: The single models. remaining: gross tickets from then to the show as each said, shape (r, models).
         finals: Net tickets at the show as each said, the capacity left out of account, shape (r, models).
-        as_of, show, days_to_show, age: integer days. net, gross: as of that day.
+        learned_on: Day of the knowledge that they were made with, the as-of day or soon before it.
+        show, days_to_show, age: integer days. net, gross: as of that day.
         actual: Gross tickets sold from then to the show. sold_out: whether the concert sold out.
         actual_final: Net tickets at the show.
         half_error: Log error to the middle of the remaining days, level errors removed.
@@ -51,7 +59,7 @@ class Replay:
     names: tuple[str, ...]
     remaining: Floats
     finals: Floats
-    as_of: Ints
+    learned_on: Ints
     show: Ints
     days_to_show: Ints
     age: Ints
@@ -61,7 +69,7 @@ class Replay:
     sold_out: Floats
     actual_final: Floats
     half_error: Floats
-    shrinkage: tuple[float, float]
+    shrinkage: Shrinkage
 
 
 @dataclass(frozen=True)
@@ -87,7 +95,7 @@ def model_paths(
     logs, tickets = components.regression_paths(knowledge, origin, future, past)
     named = {
         "prior": future,
-        "shrinkage": components.shrinkage_path(origin, future, past, *knowledge.shrinkage),
+        "shrinkage": components.shrinkage_path(origin, future, past, knowledge.shrinkage),
         "pickup_regression_log": logs,
         "pickup_regression_linear": tickets,
         **components.learned_paths(knowledge, origin, future, past, kept),
@@ -129,7 +137,7 @@ def replay(
     moments = [
         (day, *moment)
         for day in range(as_of - gap, earliest - 1, -gap)
-        if (moment := _targets(history, day, as_of, segmentation)) is not None
+        if (moment := _targets(history, day, gap, as_of, segmentation)) is not None
     ]
     if not moments:
         return None
@@ -143,30 +151,44 @@ def replay(
 
 
 def _targets(
-    history: History, day: int, as_of: int, segmentation: tuple[Segmentation, Floats]
+    history: History, day: int, gap: int, as_of: int, segmentation: tuple[Segmentation, Floats]
 ) -> tuple[components.Knowledge, Origin, Origin] | None:
-    """Return what was known on a day, the concerts to forecast then, and how they ended."""
+    """Return what was known on a day, the concerts to forecast then or until the next past day, and how they ended."""
     show = history.concerts.show
     rows = np.flatnonzero((show > day) & (show < as_of) & (history.start >= 0))
     if not len(rows):
         return None
     knowledge = components.learn(history, day, *segmentation)
-    some = history.take(rows)
-    origin = at_origin(some, day, knowledge.typical_sale_days)
+    some, sale_days = history.take(rows), knowledge.typical_sale_days
+    origin = at_origin(some, day, sale_days)
     # Concerts not on sale for long yet would have been announced: keep those a sale's length ahead.
-    usable = np.flatnonzero(~origin.sold_out & (origin.age > -knowledge.typical_sale_days / 2))
+    usable = np.flatnonzero(~origin.sold_out & (origin.age > -sale_days / 2))
     if not len(usable):
         return None
     usable = usable[:: -(-len(usable) // MAX_ROWS_PER_ORIGIN)]
-    return knowledge, select(origin, usable), at_origin(some.take(usable), as_of, knowledge.typical_sale_days)
+    soon, soon_days = _near_their_show(some, day, gap)
+    again = np.concatenate([usable, soon])
+    days = np.concatenate([np.full(len(usable), day), soon_days])
+    origin = at_origin(some.take(again), days, sale_days)
+    unsold = np.flatnonzero(~origin.sold_out)
+    return knowledge, select(origin, unsold), at_origin(some.take(again[unsold]), as_of, sale_days)
 
 
-def _with_lessons(moments: list[Moment], shrinkage: tuple[float, float], history: History) -> list[Moment]:
+def _near_their_show(history: History, day: int, gap: int) -> tuple[Ints, Ints]:
+    """Return rows of shows within `gap` days after a day, each with days between the two, `SHORT_LEADS` before it."""
+    soon = np.flatnonzero(history.concerts.show <= day + gap)
+    soon = soon[:: max(-(-len(soon) * len(SHORT_LEADS) // MAX_ROWS_PER_ORIGIN), 1)]
+    rows = np.repeat(soon, len(SHORT_LEADS))
+    days = history.concerts.show[rows] - np.tile(SHORT_LEADS, len(soon))
+    return rows[days > day], days[days > day]
+
+
+def _with_lessons(moments: list[Moment], shrinkage: Shrinkage, history: History) -> list[Moment]:
     """Add trees and similar concerts to what was known, learned anew a few times only: they are the dearest to learn.
 
     Args:
         moments: Oldest first.
-        shrinkage: alpha and memory of a concert's own pace.
+        shrinkage: How a concert's own pace is judged.
         history: The concerts that teach.
     """
     every = -(-len(moments) // LESSONS)
@@ -180,19 +202,24 @@ def _with_lessons(moments: list[Moment], shrinkage: tuple[float, float], history
     return result
 
 
-def _choose_shrinkage(
-    moments: list[Moment],
-) -> tuple[float, float]:
-    """Return the shrinkage with the smallest mean absolute log error over all replayed rows."""
-    loss = dict.fromkeys(components.SHRINKAGE_GRID, 0.0)
-    for _, knowledge, origin, ended in moments:
+def _choose_shrinkage(moments: list[Moment]) -> Shrinkage:
+    """Return the settings with the smallest mean absolute log error, near the show and far from it."""
+    near, far = (dict.fromkeys(components.SHRINKAGE_GRID, 0.0) for _ in range(2))
+    for day, knowledge, origin, ended in moments:
         future, past, _ = components.prior_path(knowledge, origin, int(origin.days_to_show.max()))
         actual = np.log(ended.gross - origin.gross + OFFSET)
-        for setting in loss:
-            path = components.shrinkage_path(origin, future, past, *setting)
+        is_near = origin.days_to_show <= NEAR_SHOW_DAYS
+        on_day = origin.history.concerts.show - origin.days_to_show == day
+        for setting in components.SHRINKAGE_GRID:
+            path = components.shrinkage_path(origin, future, past, Shrinkage(setting, setting))
             error = np.log(path.sum(axis=1) + OFFSET) - actual
-            loss[setting] += float(np.abs(np.where(ended.sold_out, np.minimum(error, 0), error)).sum())
-    return min(loss, key=lambda setting: loss[setting])
+            missed = np.abs(np.where(ended.sold_out, np.minimum(error, 0), error))
+            near[setting] += float(missed[is_near].sum())
+            far[setting] += float(missed[on_day & ~is_near].sum())
+    nearest, farthest = (min(loss, key=lambda setting: loss[setting]) for loss in (near, far))
+    if not any(far.values()):
+        return Shrinkage(nearest, nearest)
+    return Shrinkage(nearest if near[nearest] < (1 - NEAR_GAIN) * near[farthest] else farthest, farthest)
 
 
 def _forecast_rows(
@@ -215,7 +242,7 @@ def _forecast_rows(
     return {
         "remaining": np.column_stack([path.sum(axis=1) for path in named.values()]),
         "finals": np.column_stack([refunds.net_path(origin.net, path, paths.kept)[:, 0] for path in named.values()]),
-        "as_of": np.full(len(actual), day),
+        "learned_on": np.full(len(actual), day),
         "show": origin.history.concerts.show,
         "days_to_show": origin.days_to_show,
         "age": origin.age,

@@ -136,5 +136,6 @@ def _state(some: Standing) -> Floats:
         np.log(np.maximum(some.prior_total, 1.0)),
         np.log(some.prior_remaining * (gross + 10) / (some.prior_so_far + 10) + 2),
         np.log1p(np.maximum(some.age, 0)),
+        np.log((np.maximum(some.last_week, 0.0) + 3) / (some.prior_last_week + 3)),
     ]
     return np.column_stack(columns)

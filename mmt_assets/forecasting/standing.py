@@ -18,8 +18,26 @@ HALF_LIFE_DAYS = 365.0
 MIN_CONCERTS = 60
 MAX_CONCERTS = 800
 """Newest finished concerts that are learned from: more hardly helped and cost time on every replayed day."""
+NEAR_DAYS, FAR_DAYS = 7, 28
+"""Days to show up to which a concert's pace is judged by the near setting, and from which on by the far one."""
+RECENT_DAYS = 7
 SMALLEST_SIZE = 20.0
 """Tickets added to a concert's size in the weights, so that a nearly empty one does not count without bound."""
+
+
+@dataclass(frozen=True)
+class Shrinkage:
+    """How a concert's own pace is judged, near the show and far from it: (alpha, memory), see `own_pace`."""
+
+    near: tuple[float, float]
+    far: tuple[float, float]
+
+    def at(self, days_to_show: Ints) -> tuple[Floats, Floats]:
+        """Return alpha and memory at each row's days to show, in between interpolated on a log scale."""
+        place = np.log(np.maximum(days_to_show, 1)) - np.log(NEAR_DAYS)
+        share = np.clip(place / np.log(FAR_DAYS / NEAR_DAYS), 0.0, 1.0)
+        alpha, memory = ((1 - share) * near + share * far for near, far in zip(self.near, self.far, strict=True))
+        return alpha, memory
 
 
 @dataclass(frozen=True)
@@ -31,7 +49,8 @@ class Standing:
         capacity, demand: As in `Concerts`, NaN when unknown.
         net, gross, refunded: Tickets so far.
         last_day, last_three_days, last_week, last_two_weeks, last_four_weeks, last_sixty_days: Gross tickets of them.
-        prior_total, prior_so_far: Gross tickets that the prior expects in all and expected until then.
+        prior_total, prior_so_far, prior_last_week: Gross tickets that the prior expects in all, and expected until
+            then and in the last week.
         prior_remaining: Gross tickets that the prior still expects. prior_change: the same in net tickets.
         pace_remaining, pace_change: The same by the concert's own pace.
     """
@@ -52,6 +71,7 @@ class Standing:
     last_sixty_days: Floats
     prior_total: Floats
     prior_so_far: Floats
+    prior_last_week: Floats
     prior_remaining: Floats
     prior_change: Floats
     pace_remaining: Floats
@@ -72,13 +92,15 @@ class Expected:
     """What was to be expected of n concerts, each field of shape (n,).
 
     Attributes:
-        so_far: Gross tickets that the prior expected until then. remaining: from then to the show.
+        so_far: Gross tickets that the prior expected until then. last_week: in the last week of it.
+        remaining: From then to the show.
         remaining_kept: Those of the remaining ones that are kept to the show.
         kept: Share of the tickets held then that is kept to the show.
         pace: Factor of the concert's own sales over the prior.
     """
 
     so_far: Floats
+    last_week: Floats
     remaining: Floats
     remaining_kept: Floats
     kept: Floats
@@ -105,7 +127,7 @@ class Lessons:
         return np.where(self.sold_out, np.maximum(self.change, self.standing.pace_change), self.change)
 
 
-def own_pace(origin: Origin, prior_past: Floats, days_to_show: Ints, alpha: float, memory: float) -> Floats:
+def own_pace(origin: Origin, prior_past: Floats, shrinkage: Shrinkage) -> Floats:
     """Return the Gamma-Poisson factor of own sales over the prior, shape (n,).
 
     factor = (alpha + sum memory^age y) / (alpha + sum memory^age expected), over open days.
@@ -113,21 +135,22 @@ def own_pace(origin: Origin, prior_past: Floats, days_to_show: Ints, alpha: floa
     Args:
         origin: The concerts.
         prior_past: Prior path, shape (n, window + 1).
-        days_to_show: Days to show from which is looked back, shape (n,).
-        alpha: Tickets of evidence that the prior is worth.
-        memory: Discount per day of the own sales.
+        shrinkage: alpha, the tickets of evidence that the prior is worth, and memory, the discount per day of the own
+            sales.
     """
-    days_ago = origin.history.days_out[None, :] - days_to_show[:, None]
-    weight = np.where(origin.open & (days_ago >= 0), memory ** np.maximum(days_ago, 0), 0.0)
+    alpha, memory = shrinkage.at(origin.days_to_show)
+    days_ago = origin.history.days_out[None, :] - origin.days_to_show[:, None]
+    weight = np.where(origin.open & (days_ago >= 0), memory[:, None] ** np.maximum(days_ago, 0), 0.0)
     seen = (weight * np.maximum(origin.history.sold, 0.0)).sum(axis=1)
     expected = (weight * prior_past).sum(axis=1)
     return (alpha + seen) / (alpha + expected)
 
 
-def _paces(finished: Origin, prior_path: Floats, alpha: float, memory: float) -> Floats:
+def _paces(finished: Origin, prior_path: Floats, shrinkage: Shrinkage) -> Floats:
     """Return `own_pace` of all concerts at every horizon of the grid, shape (n, grid), in one go."""
+    alpha, memory = shrinkage.at(np.array(HORIZON_GRID))
     days_ago = finished.history.days_out[:, None] - np.array(HORIZON_GRID)[None, :]
-    weight = np.where(days_ago >= 0, memory ** np.maximum(days_ago, 0), 0.0)
+    weight = np.where(days_ago >= 0, memory[None, :] ** np.maximum(days_ago, 0), 0.0)
     seen = (np.maximum(finished.history.sold, 0.0) * finished.open) @ weight
     return (alpha + seen) / (alpha + (prior_path * finished.open) @ weight)
 
@@ -163,6 +186,7 @@ def standing(origin: Origin, totals: RunningTotals, rows: Ints, days_to_show: In
         last_sixty_days=within(60),
         prior_total=expected.so_far + expected.remaining,
         prior_so_far=expected.so_far,
+        prior_last_week=expected.last_week,
         prior_remaining=expected.remaining,
         prior_change=expected.remaining_kept - lost,
         pace_remaining=expected.remaining * expected.pace,
@@ -171,7 +195,7 @@ def standing(origin: Origin, totals: RunningTotals, rows: Ints, days_to_show: In
 
 
 def standing_now(
-    origin: Origin, prior_future: Floats, prior_past: Floats, refund_rates: Floats, shrinkage: tuple[float, float]
+    origin: Origin, prior_future: Floats, prior_past: Floats, refund_rates: Floats, shrinkage: Shrinkage
 ) -> Standing:
     """Return how all concerts of an origin stand on its day.
 
@@ -180,23 +204,24 @@ def standing_now(
         prior_future: Prior path ahead, shape (n, horizon).
         prior_past: Prior path so far, shape (n, window + 1); columns ahead are not read.
         refund_rates: Share of tickets returned per day to show, shape (horizon,).
-        shrinkage: alpha and memory of the own pace.
+        shrinkage: How the own pace is judged.
     """
-    seen = origin.history.days_out[None, :] >= origin.days_to_show[:, None]
+    days_ago = origin.history.days_out[None, :] - origin.days_to_show[:, None]
     kept = share_kept(refund_rates)
     expected = Expected(
-        so_far=(prior_past * seen).sum(axis=1),
+        so_far=(prior_past * (days_ago >= 0)).sum(axis=1),
+        last_week=(prior_past * ((days_ago >= 0) & (days_ago < RECENT_DAYS))).sum(axis=1),
         remaining=prior_future.sum(axis=1),
         remaining_kept=(prior_future * kept[:-1]).sum(axis=1),
         kept=kept[origin.days_to_show],
-        pace=own_pace(origin, prior_past, origin.days_to_show, *shrinkage),
+        pace=own_pace(origin, prior_past, shrinkage),
     )
     rows = np.arange(len(origin.days_to_show))
     return standing(origin, RunningTotals.of(origin.history), rows, origin.days_to_show, expected)
 
 
 def lessons(
-    finished: Origin, prior_path: Floats, refund_rates: Floats, shrinkage: tuple[float, float], as_of: int
+    finished: Origin, prior_path: Floats, refund_rates: Floats, shrinkage: Shrinkage, as_of: int
 ) -> Lessons | None:
     """Return what the newest finished concerts teach; None when fewer than `MIN_CONCERTS` have finished.
 
@@ -204,7 +229,7 @@ def lessons(
         finished: n finished concerts, complete, ordered by show.
         prior_path: Prior tickets per day to show of each, shape (n, window + 1).
         refund_rates: Share of tickets returned per day to show, shape (window + 1,).
-        shrinkage: alpha and memory of the own pace.
+        shrinkage: How the own pace is judged.
         as_of: The day; weights halve every `HALF_LIFE_DAYS` before it.
     """
     if len(finished.days_to_show) < MIN_CONCERTS:
@@ -217,7 +242,7 @@ def lessons(
     recent = 0.5 ** ((as_of - finished.history.concerts.show) / HALF_LIFE_DAYS)
     weight = recent / np.sqrt(np.maximum(finished.gross, 0.0) + SMALLEST_SIZE)
     totals = RunningTotals.of(finished.history)
-    paces = _paces(finished, prior_path, *shrinkage)
+    paces = _paces(finished, prior_path, shrinkage)
     parts, used = [], []
     for place, horizon in enumerate(HORIZON_GRID):
         rows = np.flatnonzero((finished.sale_days >= horizon) & (horizon < prior_path.shape[1]))
@@ -226,6 +251,7 @@ def lessons(
         days = np.full(len(rows), horizon)
         expected = Expected(
             so_far=total[rows] - ahead[rows, horizon - 1],
+            last_week=ahead[rows, min(horizon + RECENT_DAYS, ahead.shape[1]) - 1] - ahead[rows, horizon - 1],
             remaining=ahead[rows, horizon - 1],
             remaining_kept=ahead_kept[rows, horizon - 1],
             kept=np.full(len(rows), kept[horizon]),

@@ -107,5 +107,6 @@ def _features(some: Standing) -> Floats:
         some.last_week / np.maximum(some.last_four_weeks, 1.0),
         some.prior_remaining * (np.maximum(some.gross, 0.0) + 10) / (some.prior_so_far + 10),
         some.pace_change,
+        some.prior_remaining * (np.maximum(some.last_week, 0.0) + 3) / (some.prior_last_week + 3),
     ]
     return np.column_stack(columns).astype(np.float64)
