@@ -48,6 +48,26 @@ def test_versions_hold_from_the_beginning_then_from_the_loaded_day_and_reruns_re
     assert (told["rows_added"], told["dagster/row_count"]) == (0, 5)
 
 
+def test_orders_are_read_only_where_a_new_concert_asks_for_its_first_one(pipeline: "Pipeline") -> None:
+    pipeline.set(last_day="2026-01-04")
+    orders = [pipeline.order()]
+    pipeline.put(ticket_orders=None)
+    pipeline.load("2026-01-04", assets=ONLY)
+
+    pipeline.set(last_day="2026-01-05")
+    pipeline.put(concerts=[pipeline.concert(capacity=4000)])
+    pipeline.load("2026-01-05", assets=ONLY)
+    assert pipeline.rows("SELECT COUNT(*) FROM raw.concerts") == [(2,)]
+
+    pipeline.put(concerts=[pipeline.concert(capacity=4000), pipeline.concert("new", on_sale_at=None)])
+    result = pipeline.load("2026-01-05", assets=ONLY, fails=True)
+    assert "has no ticket_orders" in pipeline.failure(result)
+
+    pipeline.put(ticket_orders=orders)
+    pipeline.load("2026-01-05", assets=ONLY)
+    assert pipeline.rows("SELECT COUNT(*) FROM raw.concerts") == [(3,)]
+
+
 def test_a_change_is_not_known_on_earlier_days(pipeline: "Pipeline") -> None:
     pipeline.set(last_day="2026-01-04")
     pipeline.load("2026-01-01", "2026-01-04")

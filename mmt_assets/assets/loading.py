@@ -52,9 +52,17 @@ def good_concerts(session: Session) -> int:
     return int(session.scalar(Statement("SELECT COUNTIF(problem IS NULL) AS good FROM staging.concerts")))
 
 
+_NEW_CONCERTS = """SELECT COUNT(*) AS new_concerts FROM staging.concerts AS parsed
+WHERE parsed.problem IS NULL AND parsed.concert_id NOT IN (SELECT concert_id FROM raw.concerts)"""
+_NO_ORDERS = "SELECT concert_id, on_sale_at AS first_order_at FROM raw.concerts LIMIT 0"
+
+
 def new_concert_writes(session: Session, settings: Settings, loaded_day: date) -> list[Write]:
     """New versions, and the concerts that cannot be used."""
     stored = session.scalar(Statement("SELECT COUNT(*) AS versions FROM raw.concerts"))
+    # Orders are the largest table: they are read only where a concert that is new holds from its first one on.
+    is_asked = stored > 0 and session.scalar(Statement(_NEW_CONCERTS)) > 0
+    session.stage("first_orders", Statement.from_file("raw/first_orders.sql") if is_asked else Statement(_NO_ORDERS))
     versions = Statement.from_file(
         "raw/new_concert_versions.sql",
         timezone=settings.timezone,

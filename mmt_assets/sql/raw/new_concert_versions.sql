@@ -10,9 +10,10 @@ dated AS (
   SELECT
     parsed.*,
     COALESCE(DATE(parsed.on_sale_at, @timezone), @loaded_day) AS on_sale_day,
-    COALESCE(DATE(parsed.first_order_at, @timezone), @loaded_day) AS first_order_day,
+    COALESCE(DATE(first_orders.first_order_at, @timezone), @loaded_day) AS first_order_day,
     DATE(parsed.show_at, COALESCE(parsed.timezone, @timezone)) AS show_date
   FROM staging.concerts AS parsed
+  LEFT JOIN staging.first_orders AS first_orders ON first_orders.concert_id = parsed.concert_id
   WHERE parsed.problem IS NULL
 )
 SELECT

@@ -1,11 +1,5 @@
--- Every source concert with its values read, the first thing that is wrong with it, and its first order.
-WITH first_orders AS (
-  SELECT concert_id, MIN(ordered_at) AS first_order_at
-  FROM (SELECT concert_id, SAFE_CAST(ordered_at AS TIMESTAMP) AS ordered_at FROM source.ticket_orders)
-  WHERE EXTRACT(YEAR FROM ordered_at) BETWEEN 2000 AND 2099
-  GROUP BY concert_id
-),
-typed AS (
+-- Every source concert with its values read, and the first thing that is wrong with it.
+WITH typed AS (
   SELECT
     concert_id,
     artist,
@@ -74,7 +68,6 @@ SELECT
   ranked.status,
   ranked.status_at,
   ranked.timezone,
-  first_orders.first_order_at,
   ranked.source_file,
   ranked.source_row,
   ranked.row_json,
@@ -89,4 +82,3 @@ SELECT
     WHEN ranked.occurrence > 1 THEN 'duplicate concert_id'
   END AS problem
 FROM ranked
-LEFT JOIN first_orders ON first_orders.concert_id = ranked.concert_id
