@@ -23,8 +23,9 @@ import pandas as pd
 from benchmarks.accuracy_sources import open_source
 from benchmarks.scale import AS_OF, fill_warehouse
 from mmt_assets.forecasting import ForecastInputs, ForecastOptions, ForecastResult, forecast
-from mmt_assets.forecasting.chunks import Published, Spread, Task, forecast_chunk
+from mmt_assets.forecasting.chunks import Published, Task, forecast_chunk
 from mmt_assets.forecasting.inputs import Ints
+from mmt_assets.forecasting.publishing import Spread
 from mmt_assets.spark.chunks import spread_on_spark
 from mmt_assets.spark.session import spark_session
 from mmt_assets.warehouse import DuckDBWarehouse

@@ -8,11 +8,12 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from mmt_assets.forecasting.chunks import CONCERTS_PER_CHUNK, Method
+from mmt_assets.forecasting.chunks import Method
 from mmt_assets.forecasting.comparables import Pace
 from mmt_assets.forecasting.inputs import CONCERT_COLUMNS, ForecastInputs, ForecastOptions
 from mmt_assets.forecasting.model import forecast
 from mmt_assets.forecasting.outlook import FINAL_LEVELS, status_flag
+from mmt_assets.forecasting.publishing import CONCERTS_PER_CHUNK
 
 AS_OF = date(2024, 6, 30)
 LENGTH = 40

@@ -7,11 +7,12 @@ from typing import TYPE_CHECKING
 import numpy as np
 import pandas as pd
 
-from mmt_assets.forecasting.chunks import Task, publish
+from mmt_assets.forecasting.chunks import Task
 from mmt_assets.forecasting.inputs import ForecastInputs, epoch_day, read_concerts, read_sales
+from mmt_assets.forecasting.publishing import publish
 
 if TYPE_CHECKING:
-    from mmt_assets.forecasting.chunks import Spread
+    from mmt_assets.forecasting.publishing import Spread
 
 CAUSES = ("from_curve", "from_demand", "from_concert", "from_sales", "from_refunds")
 CHANGE_COLUMNS = ("concert_id", "earlier_as_of_date", "earlier_p50", "final_p50", *CAUSES)

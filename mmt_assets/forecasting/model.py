@@ -10,7 +10,7 @@ import pandas as pd
 from mmt_assets.forecasting import components
 from mmt_assets.forecasting.blend import fit_blend
 from mmt_assets.forecasting.changes import Earlier, explain_changes, no_changes
-from mmt_assets.forecasting.chunks import Learned, Spread, Task, compare_with, joined, publish
+from mmt_assets.forecasting.chunks import Learned, Task, compare_with, joined
 from mmt_assets.forecasting.comparables import finished_part
 from mmt_assets.forecasting.curves import choose_segmentation, curves_frame
 from mmt_assets.forecasting.history import History, at_origin, build_history, on_record
@@ -26,6 +26,7 @@ from mmt_assets.forecasting.inputs import (
     read_sales,
 )
 from mmt_assets.forecasting.intervals import no_errors, pool_errors
+from mmt_assets.forecasting.publishing import Spread, publish
 from mmt_assets.forecasting.replay import replay
 from mmt_assets.forecasting.standing import MIN_CONCERTS
 

@@ -14,8 +14,9 @@ from uuid import uuid4
 import numpy as np
 import pandas as pd
 
-from mmt_assets.forecasting.chunks import Published, Spread, Task, forecast_part, part_of
+from mmt_assets.forecasting.chunks import Published, Task
 from mmt_assets.forecasting.inputs import Ints, Sales
+from mmt_assets.forecasting.publishing import Spread, forecast_part, part_of
 
 if TYPE_CHECKING:
     from pyspark import Broadcast

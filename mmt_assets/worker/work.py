@@ -24,10 +24,10 @@ from mmt_assets.contracts import (
 )
 from mmt_assets.forecasting import ForecastInputs, ForecastOptions, ForecastResult, forecast, forecast_demand
 from mmt_assets.forecasting.changes import Earlier
-from mmt_assets.forecasting.chunks import Spread
 from mmt_assets.forecasting.demand import COLUMNS as DEMAND_COLUMNS
 from mmt_assets.forecasting.proposals import COLUMNS as PROPOSAL_COLUMNS
 from mmt_assets.forecasting.proposals import propose_concerts
+from mmt_assets.forecasting.publishing import Spread
 from mmt_assets.spark.chunks import spread_on_spark
 from mmt_assets.spark.session import spark_session
 from mmt_assets.warehouse import (

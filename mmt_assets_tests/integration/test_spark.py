@@ -9,9 +9,10 @@ import pytest
 
 from mmt_assets.contracts import CONCERT_OUTLOOK, TICKET_SALES
 from mmt_assets.forecasting import ForecastOptions
-from mmt_assets.forecasting.chunks import Published, Task, forecast_chunk, forecast_part, part_of
+from mmt_assets.forecasting.chunks import Published, Task, forecast_chunk
 from mmt_assets.forecasting.inputs import Ints
 from mmt_assets.forecasting.model import forecast
+from mmt_assets.forecasting.publishing import forecast_part, part_of
 from mmt_assets_tests.integration.test_pipeline_load import DAY_AGAIN, LAST, Project
 from mmt_assets_tests.servers.required import missing
 from mmt_assets_tests.test_forecasting_model_bounds import AS_OF, world
