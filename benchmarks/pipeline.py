@@ -46,26 +46,15 @@ _ROOT = Path(__file__).parents[1]
 _ON_SALE_DAYS = 60
 _REFUNDED_SHARE = 0.05
 _DAY = 86_400
-# The same tables for the same days, straight from the files.
-_BARE_SQL = (
-    """CREATE TABLE orders AS SELECT order_id, concert_id, ordered_at,
-       (ordered_at AT TIME ZONE 'UTC')::DATE AS order_date, quantity, unit_price::DECIMAL(38, 9) AS unit_price,
-       currency, status, status_at
-       FROM '{source}/ticket_orders.parquet'
-       QUALIFY ROW_NUMBER() OVER (PARTITION BY order_id ORDER BY ordered_at) = 1""",
-    """CREATE TABLE refunds AS SELECT order_id, concert_id, (status_at AT TIME ZONE 'UTC')::DATE AS refund_date,
-       quantity, unit_price, currency FROM orders WHERE status = 'refunded'""",
-    """CREATE TABLE makes AS SELECT sha256('key' || fan_id) AS fan_hash, artist, city, country, made_at,
-       (made_at AT TIME ZONE 'UTC')::DATE AS make_date FROM '{source}/makes.parquet'""",
-    """CREATE TABLE concert_sales AS SELECT concert_id, day, SUM(orders) AS orders_count, SUM(sold) AS tickets_sold,
-       SUM(refunded) AS tickets_refunded, SUM(sold) - SUM(refunded) AS tickets_net, SUM(revenue) AS gross_revenue
-       FROM (SELECT concert_id, order_date AS day, 1 AS orders, quantity AS sold, 0 AS refunded,
-             quantity * unit_price AS revenue FROM orders
-             UNION ALL SELECT concert_id, refund_date, 0, 0, quantity, 0 FROM refunds) GROUP BY 1, 2""",
-    """CREATE TABLE city_demand AS WITH first_makes AS (SELECT *, ROW_NUMBER() OVER (
-       PARTITION BY fan_hash, artist, country, city ORDER BY made_at) AS number FROM makes)
-       SELECT artist, country, city, make_date, COUNT(*) AS makes_count, COUNT_IF(number = 1) AS new_fans_count
-       FROM first_makes GROUP BY 1, 2, 3, 4""",
+_BARE_SQL = Path(__file__).with_name("bare_pipeline.sql")
+_TABLES = (
+    "raw.concerts",
+    "raw.ticket_orders",
+    "raw.ticket_refunds",
+    "raw.makes",
+    "raw.rejected_rows",
+    "features.concert_sales",
+    "features.city_demand",
 )
 
 
@@ -167,19 +156,25 @@ def run_days(variables: Mapping[str, str], first: date, last: date, groups: tupl
     }
 
 
-def run_bare_sql(folder: Path, days: tuple[date, date]) -> dict[str, float]:
-    """The backfill's tables by hand-written SQL; refunds after the last day are left out as the pipeline does."""
-    (folder / "bare.duckdb").unlink(missing_ok=True)
+def run_bare_sql(folder: Path, days: tuple[date, date]) -> dict[str, Any]:
+    """The backfill's tables by hand-written SQL, straight from the files; seconds and what it made."""
+    path, (first, last) = folder / "bare.duckdb", days
+    path.unlink(missing_ok=True)
+    script = _BARE_SQL.read_text(encoding="utf-8").format(source=folder / "source", first=first, last=last)
     started, worked = time.perf_counter(), time.process_time()
-    with duckdb.connect(str(folder / "bare.duckdb")) as connection:
+    with duckdb.connect(str(path)) as connection:
         connection.execute("SET TimeZone = 'UTC'")
-        for statement in _BARE_SQL:
-            connection.execute(statement.format(source=folder / "source"))
-        seconds, cpu = time.perf_counter() - started, time.process_time() - worked
-        [(sold,)] = connection.execute(
-            "SELECT SUM(tickets_sold) FROM concert_sales WHERE day BETWEEN ? AND ?", days
-        ).fetchall()
-    return {"seconds": seconds, "cpu_seconds": cpu, "sold": float(sold)}
+        connection.execute(script)
+    seconds, cpu = time.perf_counter() - started, time.process_time() - worked
+    return {"seconds": seconds, "cpu_seconds": cpu, "made": made_rows(path)}
+
+
+def made_rows(path: Path) -> dict[str, int]:
+    """Rows of every table, and the tickets of all days: what pipeline and hand-written SQL must agree on."""
+    with duckdb.connect(str(path), read_only=True) as connection:
+        counts = {table: connection.table(table).count("*").fetchall()[0][0] for table in _TABLES}
+        sales = connection.table("features.concert_sales")
+        return counts | {name: int(sales.sum(name).fetchall()[0][0]) for name in ("tickets_sold", "tickets_net")}
 
 
 def run_bare_library(variables: Mapping[str, str], day: date) -> dict[str, float]:
@@ -294,10 +289,8 @@ def measure(folder: Path, *, days: int, concerts: int, repeats: int) -> dict[str
         bares.append(in_own_process(run_bare_sql, folder, (first, backfilled)))
     empty, real = projects[-1]
     floor, backfill, bare = (min(runs, key=lambda run: run["seconds"]) for runs in (floors, backfills, bares))
-    with duckdb.connect(str(Path(real["MMT_HOME"]) / "warehouse.duckdb"), read_only=True) as connection:
-        [(sold,)] = connection.execute("SELECT SUM(tickets_sold) FROM features.concert_sales").fetchall()
-    if float(sold) != bare["sold"]:
-        raise RuntimeError(f"the pipeline counts {sold} tickets, the hand-written SQL {bare['sold']}")
+    if (made := made_rows(Path(real["MMT_HOME"]) / "warehouse.duckdb")) != bare["made"]:
+        raise RuntimeError(f"the pipeline made {made}, the hand-written SQL {bare['made']}")
 
     daily_floor = in_own_process(run_days, empty, LAST, LAST, everything, True)
     daily = in_own_process(run_days, real, LAST, LAST, everything, False)
