@@ -111,7 +111,8 @@ def _keep_or_archive(given: Settings, source: str) -> dict[str, str | None]:
     for directory in (given.home, history):
         if directory.exists():
             directory.rename(archive / directory.name)
-    console.print(f"An earlier demo ({earlier.get('MMT_SOURCE', 'unknown source')}) was moved to {archive}")
+    moved = f"An earlier demo ({earlier['MMT_SOURCE']})" if earlier.get("MMT_SOURCE") else "A history without its warehouse"
+    console.print(f"{moved} was moved to {archive}")
     return {}
 
 
