@@ -111,7 +111,9 @@ def _keep_or_archive(given: Settings, source: str) -> dict[str, str | None]:
     for directory in (given.home, history):
         if directory.exists():
             directory.rename(archive / directory.name)
-    moved = f"An earlier demo ({earlier['MMT_SOURCE']})" if earlier.get("MMT_SOURCE") else "A history without its warehouse"
+    moved = (
+        f"An earlier demo ({earlier['MMT_SOURCE']})" if earlier.get("MMT_SOURCE") else "A history without its warehouse"
+    )
     console.print(f"{moved} was moved to {archive}")
     return {}
 
