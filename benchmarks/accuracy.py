@@ -6,8 +6,9 @@ Every origin sees only what was known at its end: an order counts as paid until 
 derived, the pool holds only concerts that had finished. Errors are those of the net total at show time, forecast and
 outcome alike up to the capacity or what was sold at the origin, whichever is more: what an oversold house sells beyond
 it no model may say. A horizon of h takes concerts within 10% of h days (at least 1 day) before their show. CRPS is
-twice the mean pinball loss at the 19 levels 0.05 to 0.95 over the mean total, Brier that of a sell-out. Every peer gets
-the forecast's own kind of conformal intervals, from its own errors at earlier origins, past bias included. Standard
+twice the mean pinball loss at the 19 levels 0.05 to 0.95 over the mean total, Brier that of a sell-out. A peer that
+ends without a number for a concert takes the seasonal naive's. Every peer gets the forecast's own kind of conformal
+intervals, from its own errors at earlier origins, past bias included. Standard
 errors are those of paired differences, origins as clusters. The last line printed is one JSON object.
 """
 
@@ -238,10 +239,14 @@ def against_best_peers(figures: dict[str, dict[str, dict[str, float | None]]]) -
         row: dict[str, object] = {"n": models["ours"]["n"], "coverage_80": models["ours"]["coverage_80"]}
         for name in ("wape", "crps"):
             ours = models["ours"][name]
-            peers = {model: value for model, said in models.items() if model != "ours" and (value := said[name])}
-            if ours is not None and peers:
-                best = min(peers, key=lambda model: peers[model])
-                row |= {name: ours, f"{name}_peer": best, f"{name}_change": ours / peers[best] - 1}
+            others = {
+                model: value for model, said in models.items() if model != "ours" and (value := said[name]) is not None
+            }
+            if ours is not None and others:
+                best = min(others, key=lambda model: others[model])
+                # A peer without any error is infinitely better, whatever ours is.
+                change = ours / others[best] - 1 if others[best] else np.inf
+                row |= {name: ours, f"{name}_peer": best, f"{name}_change": change}
         result[int(horizon)] = row
     return pd.DataFrame(result).T.sort_index(ascending=False)
 

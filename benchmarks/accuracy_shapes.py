@@ -4,14 +4,10 @@ Every concert has a level of its own (artist, venue, chance), a curve over its s
 from day to day; orders are counts with more noise than Poisson's. Nothing here is taken from the forecast's model.
 """
 
-from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
-import numpy.typing as npt
 import pandas as pd
-
-Floats = npt.NDArray[np.float64]
 
 FIRST_SHOW = pd.Timestamp("2022-01-01")
 WEEKDAYS = np.array([0.9, 0.9, 1.0, 1.0, 1.2, 1.2, 0.8])
@@ -24,7 +20,8 @@ class Shape:
     """A made-up source.
 
     Attributes:
-        curve: Relative sales by (days since on-sale, days to show).
+        opening, steady, closing: Relative sales are `steady`, plus so much on the first and on the last day, each with
+            the days in which that falls to 37%.
         concerts, days: How many concerts, over how many days.
         size: Tickets of a typical concert. spread: standard deviation of the log size beside artist and venue.
         sale_days: Typical length of a sale.
@@ -32,7 +29,9 @@ class Shape:
         group: Mean tickets of an order. refunded: share of the tickets given back. growth: log growth per year.
     """
 
-    curve: Callable[[Floats, Floats], Floats]
+    opening: tuple[float, float]
+    steady: float
+    closing: tuple[float, float]
     concerts: int
     days: int
     size: float
@@ -44,30 +43,17 @@ class Shape:
     growth: float = 0.0
 
 
-def _burst(age: Floats, left: Floats) -> Floats:
-    return 8 * np.exp(-age / 2) + 0.6 + 1.5 * np.exp(-left / 6)
-
-
-def _late(age: Floats, left: Floats) -> Floats:
-    return 0.05 + np.exp(-left / 5) + 0 * age
-
-
-def _both_ends(age: Floats, left: Floats) -> Floats:
-    return 3 * np.exp(-age / 4) + 0.4 + 2 * np.exp(-left / 8)
-
-
-def _even(age: Floats, left: Floats) -> Floats:
-    return np.ones_like(age) + 0 * left
-
-
+_NONE = (0.0, 1.0)
+_BURST = ((8.0, 2.0), 0.6, (1.5, 6.0))
+_BOTH_ENDS = ((3.0, 4.0), 0.4, (2.0, 8.0))
 SHAPES = {
-    "burst": Shape(_burst, 1200, 700, 300, 0.6),
-    "burst_capacity": Shape(_burst, 1200, 700, 900, 0.6, capacity=1.1),
-    "late_small": Shape(_late, 1500, 700, 40, 0.7, sale_days=45),
-    "both_ends_large": Shape(_both_ends, 600, 900, 8000, 0.8),
-    "groups": Shape(_even, 1000, 700, 200, 0.6, sale_days=120, group=6.0, refunded=0.15),
-    "growth": Shape(_both_ends, 1000, 700, 150, 0.5, sale_days=60, growth=0.7),
-    "few": Shape(_both_ends, 300, 900, 400, 1.0),
+    "burst": Shape(*_BURST, 1200, 700, 300, 0.6),
+    "burst_capacity": Shape(*_BURST, 1200, 700, 900, 0.6, capacity=1.1),
+    "late_small": Shape(_NONE, 0.05, (1.0, 5.0), 1500, 700, 40, 0.7, sale_days=45),
+    "both_ends_large": Shape(*_BOTH_ENDS, 600, 900, 8000, 0.8),
+    "groups": Shape(_NONE, 1.0, _NONE, 1000, 700, 200, 0.6, sale_days=120, group=6.0, refunded=0.15),
+    "growth": Shape(*_BOTH_ENDS, 1000, 700, 150, 0.5, sale_days=60, growth=0.7),
+    "few": Shape(*_BOTH_ENDS, 300, 900, 400, 1.0),
 }
 
 
@@ -111,7 +97,8 @@ def _sales(
     """Draw one concert's days, sold no further than its capacity."""
     age = np.arange(length + 1)
     left = length - age
-    curve = shape.curve(age.astype(float), left.astype(float)) * WEEKDAYS[(show - left) % 7]
+    (first, fall), (last, rise) = shape.opening, shape.closing
+    curve = (first * np.exp(-age / fall) + shape.steady + last * np.exp(-left / rise)) * WEEKDAYS[(show - left) % 7]
     drift, step = np.zeros(length + 1), random.normal(0, DRIFT, length + 1)
     for day in range(1, length + 1):
         drift[day] = DRIFT_MEMORY * drift[day - 1] + step[day]

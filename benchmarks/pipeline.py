@@ -160,10 +160,16 @@ def run_bare_sql(folder: Path, days: tuple[date, date]) -> dict[str, Any]:
     """The backfill's tables by hand-written SQL, straight from the files; seconds and what it made."""
     path, (first, last) = folder / "bare.duckdb", days
     path.unlink(missing_ok=True)
-    script = _BARE_SQL.read_text(encoding="utf-8").format(source=folder / "source", first=first, last=last)
+    script = _BARE_SQL.read_text(encoding="utf-8")
     started, worked = time.perf_counter(), time.process_time()
     with duckdb.connect(str(path)) as connection:
         connection.execute("SET TimeZone = 'UTC'")
+        for statement, value in (
+            ("SET VARIABLE source = $value", str(folder / "source")),
+            ("SET VARIABLE first = $value", first),
+            ("SET VARIABLE last = $value", last),
+        ):
+            connection.execute(statement, {"value": value})
         connection.execute(script)
     seconds, cpu = time.perf_counter() - started, time.process_time() - worked
     return {"seconds": seconds, "cpu_seconds": cpu, "made": made_rows(path)}

@@ -16,9 +16,9 @@ LENGTH = 60
 POOLED = ("none", np.zeros(2))
 
 
-def history(turn: float, seed: int = 1, count: int = 300) -> History:
-    """Concerts on sale for 60 days at a pace of their own, which changes by up to a factor 14 days before the show."""
-    random = np.random.default_rng(seed)
+def history(turn: float) -> History:
+    """Concerts on sale for 60 days at a pace of their own, which changes 14 days before the show by exp(N(0, turn))."""
+    count, random = 300, np.random.default_rng(1)
     show = np.sort(TODAY - random.integers(1, 380, count))
     labels = np.full(count, "same", dtype=object)
     concerts = Concerts(

@@ -121,7 +121,9 @@ def build_history(concerts: Concerts, sales: Sales, rows: Ints, window: int = WI
 
 def on_record(history: History, sales: Sales) -> Ints:
     """Return the rows whose sale is on record from its first day on: of the others the first days look unsold."""
-    return np.flatnonzero(history.start >= (sales.day.min() if len(sales.day) else 0))
+    if not len(sales.day):
+        return np.empty(0, dtype=np.int64)
+    return np.flatnonzero(history.start >= sales.day.min())
 
 
 def at_origin(history: History, as_of: int | Ints, typical_sale_days: float) -> Origin:

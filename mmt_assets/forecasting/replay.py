@@ -32,6 +32,7 @@ SHORT_LEADS = (1, 2, 4, 7)
 """Days before the show at which each concert is forecast once more, by what was known on the last past day before: the
 past days alone would meet few concerts so near their show."""
 NEAR_SHOW_DAYS = 14
+"""Forecasts up to so many days before the show choose the setting of the own pace near it, others that far from it."""
 NEAR_GAIN = 0.03
 """Share of the error that a setting of its own must save near the show to be used there."""
 LESSONS = 4
