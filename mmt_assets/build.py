@@ -65,7 +65,12 @@ def build_warehouse(settings: Settings) -> WarehouseResource:
 
 def build_resources(settings: Settings) -> dict[str, Any]:
     """Resources of the environment; nothing is opened and nobody logs in."""
-    beside = LocalProcess(timeout_seconds=settings.worker_timeout_seconds, heartbeat_seconds=settings.heartbeat_seconds)
+    beside = LocalProcess(
+        timeout_seconds=settings.worker_timeout_seconds,
+        heartbeat_seconds=settings.heartbeat_seconds,
+        # In the cloud most of its runs forecast on the analysis server.
+        starts_with_run=settings.env == "local",
+    )
     return {
         "warehouse": build_warehouse(settings),
         "source": SourceResource(path=settings.source_location, is_sample=settings.source == "sample"),

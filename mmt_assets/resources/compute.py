@@ -1,5 +1,6 @@
 """Where the heavy work runs: one call, `run(context, job)`, whatever the machine behind it."""
 
+import json
 import signal
 import subprocess
 import sys
@@ -14,6 +15,7 @@ from typing import IO, Any, cast
 import dagster as dg
 from dagster._core.pipes.context import PipesMessageHandler
 from dagster_pipes import PipesMessage, PipesParams
+from pydantic import PrivateAttr
 
 from mmt_assets.spark.session import LOCAL_MASTER_PREFIX
 from mmt_assets.warehouse import WarehouseBusyError
@@ -99,10 +101,26 @@ class LocalProcess(ComputeResource):
     Attributes:
         timeout_seconds: Longest time that the worker may take.
         heartbeat_seconds: How often the run says, in its log and to the worker, that it is at work.
+        starts_with_run: Start the worker when the run starts, so that it has loaded the models when their step comes.
     """
 
     timeout_seconds: float = 6 * 3600.0
     heartbeat_seconds: float = 60.0
+    starts_with_run: bool = False
+    _early: subprocess.Popen[bytes] | None = PrivateAttr(default=None)
+
+    def setup_for_execution(self, context: dg.InitResourceContext) -> None:
+        """Called by Dagster before the first step of a run that will need a worker."""
+        del context
+        if self.starts_with_run:
+            self._early = self._start()
+
+    def teardown_after_execution(self, context: dg.InitResourceContext) -> None:
+        """Called by Dagster at the end of the run: ends a worker that got no work."""
+        del context
+        if self._early is not None:
+            self._early.kill()
+            _forget(self._early)
 
     def run(self, context: dg.AssetExecutionContext, job: WorkerJob) -> Outcome:
         """Do the job in a subprocess, see `ComputeResource.run`."""
@@ -116,7 +134,7 @@ class LocalProcess(ComputeResource):
             message_reader=reader,
             extras={"job": job.model_dump(mode="json")},
         ) as session:
-            code = self._run_process(context, {**session.get_bootstrap_env_vars(), **_spark_environment(job)})
+            code = self._work(context, {**session.get_bootstrap_env_vars(), **_spark_environment(job)})
         if reader.exception:
             raise remote_failure(reader.exception)
         if code != 0:
@@ -124,18 +142,35 @@ class LocalProcess(ComputeResource):
         results = session.get_results(implicit_materializations=False)
         return Outcome(results, session.get_custom_messages(), time.monotonic() - started)
 
-    def _run_process(self, context: dg.AssetExecutionContext, variables: Mapping[str, str]) -> int:
-        bootstrap = [f"{name}={value}" for name, value in variables.items()]
-        module = [sys.executable, "-m", "mmt_assets.worker", f"--heartbeat-seconds={self.heartbeat_seconds}"]
-        # The worker watches its stdin: when this process dies, however it dies, the pipe closes and the worker ends.
-        # A session of its own keeps Ctrl-C for this process, and lets the worker end together with its children.
-        with subprocess.Popen(  # noqa: S603 - our own module
-            ["/usr/bin/env", *bootstrap, *module],
+    def _start(self) -> subprocess.Popen[bytes]:
+        """Start a worker that loads everything and waits for its work.
+
+        It watches its stdin: when this process dies, however it dies, the pipe closes and the worker ends. A session of
+        its own keeps Ctrl-C for this process, and lets the worker end together with its children.
+        """
+        return subprocess.Popen(  # noqa: S603 - our own module
+            [sys.executable, "-m", "mmt_assets.worker", f"--heartbeat-seconds={self.heartbeat_seconds}"],
             stdin=subprocess.PIPE,
             bufsize=0,
             start_new_session=True,
-        ) as process:
+        )
+
+    def _take_worker(self, context: dg.AssetExecutionContext) -> subprocess.Popen[bytes]:
+        """Return the worker that was started with the run, or a new one: each does one piece of work."""
+        early, self._early = self._early, None
+        if early is None:
+            return self._start()
+        if (code := early.poll()) is None:
+            return early
+        context.log.warning(f"the worker that started with the run {_describe_exit(code)}: another one is started")
+        _forget(early)
+        return self._start()
+
+    def _work(self, context: dg.AssetExecutionContext, variables: Mapping[str, str]) -> int:
+        """Give the work to a worker and wait for its exit code."""
+        with self._take_worker(context) as process:
             try:
+                _send(process, json.dumps(dict(variables)).encode() + b"\n")
                 return self._wait(context, process)
             finally:
                 _end(process)
@@ -175,9 +210,19 @@ def say_at_work(context: dg.AssetExecutionContext, seconds: float) -> None:
 def send_heartbeat(context: dg.AssetExecutionContext, process: subprocess.Popen[bytes], seconds: float) -> None:
     """Say in the run's log and to the worker that the run is at work; raises as `say_at_work` does."""
     say_at_work(context, seconds)
+    _send(process, b".")
+
+
+def _send(process: subprocess.Popen[bytes], message: bytes) -> None:
     # A worker that has just ended has closed the pipe; its exit code is read next.
     with suppress(BrokenPipeError):
-        cast("IO[bytes]", process.stdin).write(b".")
+        cast("IO[bytes]", process.stdin).write(message)
+
+
+def _forget(process: subprocess.Popen[bytes]) -> None:
+    """Wait for a process that has ended or was killed, and close its pipe."""
+    with process:
+        pass
 
 
 def _end(process: subprocess.Popen[bytes]) -> None:

@@ -4,6 +4,7 @@ import argparse
 import logging
 import os
 import sys
+from contextlib import suppress
 
 from mmt_assets.worker.job import WorkerJob
 from mmt_assets.worker.link import RunLink
@@ -16,12 +17,14 @@ def main() -> None:
     logging.getLogger("cmdstanpy").setLevel(logging.WARNING)
     logging.getLogger("prophet").setLevel(logging.WARNING)
     parser = argparse.ArgumentParser(prog="python -m mmt_assets.worker")
-    parser.add_argument("--heartbeat-seconds", type=float, help="stdin is a pipe of heartbeats from the run")
+    parser.add_argument("--heartbeat-seconds", type=float, help="stdin is a pipe from the run: work, then heartbeats")
     # On Dataproc, Pipes has arguments of its own.
     heartbeat_seconds = parser.parse_known_args()[0].heartbeat_seconds
     link = RunLink(heartbeat_seconds) if heartbeat_seconds else None
     if link:
         link.watch()
+        _load_ahead()
+        os.environ.update(link.wait_for_work())
     pipes, storage_link = open_pipes()
     with pipes:
         # Inside the session, so that a broken environment is reported to the run as well.
@@ -30,6 +33,16 @@ def main() -> None:
 
         job = WorkerJob.model_validate(pipes.extras["job"])
         (run_scenario if job.scenario else run_job)(job, pipes, link or storage_link)
+
+
+def _load_ahead() -> None:
+    """Load what any work needs, while the run still prepares it."""
+    # What cannot be loaded is met again inside the Pipes session, which reports it to the run.
+    with suppress(Exception):
+        import mmt_assets.worker.work  # noqa: F401, PLC0415
+        from mmt_assets.forecasting.loading import load_ahead  # noqa: PLC0415
+
+        load_ahead()
 
 
 if __name__ == "__main__":

@@ -1,10 +1,12 @@
 """The worker's link to its run: the run says over a pipe that it is current, and its end ends the worker."""
 
+import json
 import math
 import os
 import signal
 import threading
 import time
+from queue import SimpleQueue
 
 # A run that missed this many of its heartbeats is not trusted any more.
 MISSED_HEARTBEATS = 3
@@ -15,7 +17,7 @@ class RunNotCurrentError(Exception):
 
 
 class RunLink:
-    """Watches the pipe from the run: a byte is a heartbeat, its end is the run's end.
+    """Watches the pipe from the run: its first line is the work, then a byte is a heartbeat, its end is the run's end.
 
     The run sends a heartbeat only after it has seen in Dagster's instance that it was not ended meanwhile.
 
@@ -26,15 +28,25 @@ class RunLink:
     def __init__(self, heartbeat_seconds: float) -> None:
         self.heartbeat_seconds = heartbeat_seconds
         self._last = time.monotonic()
+        self._work: SimpleQueue[dict[str, str]] = SimpleQueue()
 
     def watch(self) -> None:
-        """Read heartbeats from stdin in the background; kill this process and its children when the pipe closes."""
+        """Read stdin in the background; kill this process and its children when the pipe closes."""
         threading.Thread(target=self._read, daemon=True).start()
 
+    def wait_for_work(self) -> dict[str, str]:
+        """Return the variables that name the work, as soon as the run has them; called once."""
+        return self._work.get()
+
     def _read(self) -> None:
+        first_line, is_complete = b"", b""
         # Unbuffered: a thread inside sys.stdin would keep the interpreter from shutting down.
-        while os.read(0, 1024):
+        while received := os.read(0, 65_536):
             self._last = time.monotonic()
+            if not is_complete:
+                first_line, is_complete, _ = (first_line + received).partition(b"\n")
+                if is_complete:
+                    self._work.put(json.loads(first_line))
         os.killpg(0, signal.SIGKILL)
 
     def require_current(self) -> None:

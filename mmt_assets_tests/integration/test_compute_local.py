@@ -100,6 +100,52 @@ def test_a_worker_that_takes_too_long_is_ended(held_warehouse: Path) -> None:
     assert workers_of(os.getpid()) == []
 
 
+def run_with_early_worker(job: WorkerJob | None, meanwhile: Callable[[], None]) -> dg.ExecuteInProcessResult:
+    """A run whose worker starts with it; its step comes when `meanwhile` is over, and has no work without a job."""
+
+    @dg.asset
+    def heavy(context: dg.AssetExecutionContext, compute: LocalProcess) -> None:
+        meanwhile()
+        if job is not None:
+            compute.run(context, job)
+
+    with dg.DagsterInstance.ephemeral() as instance:
+        resources = {"compute": LocalProcess(starts_with_run=True)}
+        return dg.materialize([heavy], instance=instance, resources=resources, raise_on_error=False)
+
+
+def test_a_worker_that_started_with_the_run_does_its_work(tmp_path: Path) -> None:
+    early: list[psutil.Process] = []
+    result = run_with_early_worker(
+        make_job(tmp_path / "missing.duckdb"), lambda: early.extend(workers_of(os.getpid()))
+    )
+    message, metadata = failure(result)
+    assert "does not exist" in message
+    assert "work.py" in metadata["remote_traceback"]
+    assert len(early) == 1
+    assert not early[0].is_running()
+
+
+def test_a_worker_that_started_with_the_run_and_got_no_work_ends_with_it() -> None:
+    early: list[psutil.Process] = []
+    assert run_with_early_worker(None, lambda: early.extend(workers_of(os.getpid()))).success
+    assert len(early) == 1
+    assert not early[0].is_running()
+
+
+def test_a_worker_that_died_before_its_work_came_is_replaced(
+    tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    def kill_worker() -> None:
+        [worker] = workers_of(os.getpid())
+        worker.kill()
+        wait_until(lambda: worker.status() == psutil.STATUS_ZOMBIE, 10, "the worker's death")
+
+    message, _ = failure(run_with_early_worker(make_job(tmp_path / "missing.duckdb"), kill_worker))
+    assert "does not exist" in message
+    assert "the worker that started with the run was killed by SIGKILL: another one is started" in capfd.readouterr().err
+
+
 RUN_SCRIPT = """
     import dagster as dg
     from mmt_assets.resources import LocalProcess

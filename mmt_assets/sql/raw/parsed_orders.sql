@@ -20,9 +20,9 @@ WITH typed AS (
 dated AS (
   SELECT
     *,
-    -- Outside these years a time is a typing error, and some engines cannot convert it.
-    COALESCE(EXTRACT(YEAR FROM ordered_at) BETWEEN 2000 AND 2099, FALSE) AS is_readable,
-    COALESCE(EXTRACT(YEAR FROM status_at) BETWEEN 2000 AND 2099, FALSE) AS is_status_readable
+    -- Outside this century a time is a typing error, and some engines cannot convert it.
+    COALESCE(ordered_at >= TIMESTAMP '2000-01-01' AND ordered_at < TIMESTAMP '2100-01-01', FALSE) AS is_readable,
+    COALESCE(status_at >= TIMESTAMP '2000-01-01' AND status_at < TIMESTAMP '2100-01-01', FALSE) AS is_status_readable
   FROM typed
 ),
 days AS (
@@ -51,25 +51,41 @@ judged AS (
       WHEN status IS NULL OR status NOT IN UNNEST(@order_statuses) THEN 'unknown status'
     END AS order_problem
   FROM days
-  WHERE order_date IS NULL OR order_date <= @last_day
+  -- Not with OR: the date would be worked out twice.
+  WHERE COALESCE(order_date <= @last_day, TRUE)
 ),
-ranked AS (
+-- Sorting all orders would take longer than all else here: only those that share an id, or a concert of several
+-- currencies, are put in order.
+copies AS (
   SELECT
-    *,
-    -- Of rows with the same key the earliest good one stays, then the lowest row.
-    ROW_NUMBER() OVER (
-      PARTITION BY order_id, order_problem IS NULL ORDER BY ordered_at, source_file, source_row
-    ) AS occurrence
+    source_file,
+    source_row,
+    -- Of good rows with the same id the earliest stays, then the lowest row.
+    ROW_NUMBER() OVER (PARTITION BY order_id ORDER BY ordered_at, source_file, source_row) > 1 AS is_repeated
   FROM judged
+  WHERE order_problem IS NULL
+    AND order_id IN (SELECT order_id FROM source.ticket_orders GROUP BY order_id HAVING COUNT(*) > 1)
+),
+distinguished AS (
+  SELECT judged.*, COALESCE(copies.is_repeated, FALSE) AS is_repeated
+  FROM judged
+  LEFT JOIN copies ON copies.source_file = judged.source_file AND copies.source_row = judged.source_row
+),
+concert_currencies AS (
+  SELECT
+    concert_id,
+    currency AS concert_currency,
+    ROW_NUMBER() OVER (PARTITION BY concert_id ORDER BY ordered_at, source_file, source_row) AS place
+  FROM distinguished
+  WHERE order_problem IS NULL AND NOT is_repeated
+    AND concert_id IN (
+      SELECT concert_id FROM source.ticket_orders GROUP BY concert_id HAVING MIN(UPPER(currency)) != MAX(UPPER(currency))
+    )
 ),
 compared AS (
-  SELECT
-    * EXCEPT (occurrence),
-    occurrence > 1 AS is_repeated,
-    FIRST_VALUE(currency) OVER (
-      PARTITION BY concert_id, order_problem IS NULL AND occurrence = 1 ORDER BY ordered_at, source_file, source_row
-    ) AS concert_currency
-  FROM ranked
+  SELECT distinguished.*, first_one.concert_currency
+  FROM distinguished
+  LEFT JOIN concert_currencies AS first_one ON first_one.concert_id = distinguished.concert_id AND first_one.place = 1
 )
 SELECT
   order_id,
