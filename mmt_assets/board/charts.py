@@ -83,8 +83,7 @@ def _ahead(path: ByDay, show: date) -> list[Point]:
 def _cumulative(sales: ByDay, show: date, until: date) -> list[Point]:
     days, net = sales
     shown = days <= until.toordinal()
-    total = np.cumsum(net[shown])
-    return [[int(show.toordinal() - d), int(n)] for d, n in zip(days[shown], total, strict=True)]
+    return np.column_stack([show.toordinal() - days[shown], np.cumsum(net[shown])]).astype(int).tolist()
 
 
 def _net_by_day(sales: pd.DataFrame) -> dict[str, ByDay]:

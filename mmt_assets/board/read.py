@@ -8,6 +8,7 @@ import pandas as pd
 
 from mmt_assets.board.values import instant
 from mmt_assets.contracts import ACCURACY, OUTLOOK_CHANGES, TableContract
+from mmt_assets.forecasting.inputs import timestamps
 from mmt_assets.warehouse import Session, Statement
 from mmt_assets.warehouse.protocol import Value
 
@@ -124,8 +125,8 @@ def _rows(session: Session, name: str, **parameters: Value) -> pd.DataFrame:
 
 
 def _with_days(frame: pd.DataFrame) -> pd.DataFrame:
-    """Days as `datetime64`: engines bring their own kinds of dates."""
-    return frame.assign(**{str(name): pd.to_datetime(frame[name]) for name in frame if str(name).endswith("_date")})
+    """Days as `datetime64`."""
+    return frame.assign(**{str(name): timestamps(frame[name]) for name in frame if str(name).endswith("_date")})
 
 
 def _paths(session: Session, outlook: pd.DataFrame, as_of: date) -> pd.DataFrame:

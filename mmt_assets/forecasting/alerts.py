@@ -7,6 +7,8 @@ from typing import Literal
 
 import pandas as pd
 
+from mmt_assets.forecasting.inputs import timestamps
+
 AlertKind = Literal["data_glitch", "stalled", "behind", "likely_sell_out"]
 """data_glitch: no sale of any concert where days without one are rare; stalled: this concert alone sells nothing;
 behind, likely_sell_out: the concert's status flag."""
@@ -47,7 +49,7 @@ def data_glitch(sales: pd.DataFrame, as_of: date, *, on_sale: bool = True) -> Si
     if not on_sale or sales.empty:
         return None
     day = pd.Timestamp(as_of)
-    selling = pd.to_datetime(sales["sales_date"])[sales["tickets_sold"] > 0]
+    selling = timestamps(sales["sales_date"])[sales["tickets_sold"] > 0]
     selling = pd.DatetimeIndex(selling[selling <= day].unique()).sort_values()
     if selling.empty or selling[-1] == day:
         return None
@@ -78,8 +80,8 @@ def stalled_by_itself(
     """
     if glitch is None:
         return set(concert_ids)
-    sold = sales[(sales["tickets_sold"] > 0) & (pd.to_datetime(sales["sales_date"]) <= pd.Timestamp(as_of))]
-    last_sale = pd.to_datetime(sold["sales_date"]).groupby(sold["concert_id"]).max()
+    sold = sales[(sales["tickets_sold"] > 0) & (timestamps(sales["sales_date"]) <= pd.Timestamp(as_of))]
+    last_sale = timestamps(sold["sales_date"]).groupby(sold["concert_id"]).max()
     begun = pd.Timestamp(glitch.first_date - timedelta(days=1))
     return {concert for concert in concert_ids if concert not in last_sale.index or last_sale[concert] < begun}
 

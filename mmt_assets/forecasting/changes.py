@@ -8,7 +8,7 @@ import numpy as np
 import pandas as pd
 
 from mmt_assets.forecasting.chunks import Task
-from mmt_assets.forecasting.inputs import ForecastInputs, epoch_day, read_concerts, read_sales
+from mmt_assets.forecasting.inputs import ForecastInputs, epoch_day, read_concerts, read_sales, timestamps
 from mmt_assets.forecasting.publishing import publish
 
 if TYPE_CHECKING:
@@ -113,5 +113,5 @@ def _has_other_facts(now: pd.DataFrame, then: pd.DataFrame, ids: pd.Index) -> np
 
 
 def _without_refunds_after(sales: pd.DataFrame, day: date) -> pd.DataFrame:
-    later = pd.to_datetime(sales["sales_date"]) > pd.Timestamp(day)
+    later = timestamps(sales["sales_date"]) > pd.Timestamp(day)
     return sales.assign(tickets_refunded=sales["tickets_refunded"].where(~later, 0))

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 import pandas as pd
 
-from mmt_assets.forecasting.inputs import Floats, Ints, dates, epoch_day
+from mmt_assets.forecasting.inputs import Floats, Ints, dates, epoch_day, epoch_days
 from mmt_assets.forecasting.intervals import ErrorPool, no_errors, quantiles, scenarios
 
 if TYPE_CHECKING:
@@ -81,7 +81,7 @@ def forecast_demand(demand: pd.DataFrame, as_of: date) -> pd.DataFrame:
     day = epoch_day(as_of)
     if demand.empty:
         return pd.DataFrame(columns=list(COLUMNS))
-    days = pd.to_datetime(demand["demand_date"]).to_numpy().astype("datetime64[D]").astype(np.int64)
+    days = epoch_days(demand["demand_date"])
     if days.max() > day:
         raise ValueError(f"demand holds {dates([days.max()])[0]}, which lies after the as-of date {as_of}")
     code, places = pd.factorize(pd.MultiIndex.from_frame(demand[PLACE]), sort=True)

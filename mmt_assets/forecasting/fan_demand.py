@@ -6,7 +6,7 @@ import numpy as np
 import pandas as pd
 
 from mmt_assets.forecasting.demand import PLACE
-from mmt_assets.forecasting.inputs import epoch_days
+from mmt_assets.forecasting.inputs import epoch_days, timestamps
 
 LEAD_DAYS = 28
 """Days from the as-of date to the assumed start of a sale: one of the horizons of the demand forecast."""
@@ -52,7 +52,7 @@ def _reached(places: pd.DataFrame, makes: pd.DataFrame) -> "pd.Series[pd.Timesta
     """Return the day on which each place's fans reached the threshold; NaT where they have not."""
     fans = makes.sort_values("demand_date", kind="stable").merge(places[[*PLACE, "threshold_fans"]], on=PLACE)
     fans = fans[fans.groupby(PLACE)["new_fans_count"].cumsum() >= fans["threshold_fans"]]
-    first = pd.to_datetime(fans["demand_date"]).groupby([fans[name] for name in PLACE]).min()
+    first = timestamps(fans["demand_date"]).groupby([fans[name] for name in PLACE]).min()
     return first.reindex(pd.MultiIndex.from_frame(places[PLACE])).set_axis(places.index)
 
 

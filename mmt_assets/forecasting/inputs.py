@@ -144,9 +144,15 @@ def epoch_day(day: date) -> int:
     return int(np.datetime64(day, "D").astype(np.int64))
 
 
+def timestamps(column: pd.Series) -> pd.Series:
+    """Return a column of dates, which every engine brings in its own kind, as `datetime64`."""
+    # pandas' cache would look each value up in Python, even of a column that is `datetime64` already.
+    return pd.to_datetime(column, cache=False)
+
+
 def epoch_days(column: pd.Series) -> Ints:
     """Return integer days of a column of dates, `NO_DAY` where it is null."""
-    stamps = pd.to_datetime(column).to_numpy(dtype="datetime64[D]")
+    stamps = timestamps(column).to_numpy(dtype="datetime64[D]")
     return np.where(np.isnat(stamps), NO_DAY, stamps.astype(np.int64)).astype(np.int64)
 
 

@@ -3,6 +3,8 @@
 import numpy as np
 import pandas as pd
 
+from mmt_assets.forecasting.inputs import timestamps
+
 
 def pickup_remaining(concerts: pd.DataFrame, sales: pd.DataFrame, targets: pd.DataFrame) -> pd.DataFrame:
     """Forecast the net tickets that are still to come, with what was known on each target's day alone.
@@ -20,10 +22,10 @@ def pickup_remaining(concerts: pd.DataFrame, sales: pd.DataFrame, targets: pd.Da
     """
     if targets.empty:
         return pd.DataFrame({"additive": [], "multiplicative": []}, index=targets.index, dtype=np.float64)
-    order = concerts[["concert_id", "show_date"]].assign(show_date=pd.to_datetime(concerts["show_date"]))
+    order = concerts[["concert_id", "show_date"]].assign(show_date=timestamps(concerts["show_date"]))
     order = order.sort_values("show_date", ignore_index=True)
     joined = sales.merge(order.reset_index(names="row"), on="concert_id")
-    left = (joined["show_date"] - pd.to_datetime(joined["sales_date"])).dt.days.to_numpy()
+    left = (joined["show_date"] - timestamps(joined["sales_date"])).dt.days.to_numpy()
     longest = int(targets["days_to_show"].max())
     counted = left >= 0
     # Column b: tickets sold b days before the show; the last one everything earlier.
@@ -33,7 +35,7 @@ def pickup_remaining(concerts: pd.DataFrame, sales: pd.DataFrame, targets: pd.Da
     # Row k: the first k concerts together; column h: tickets until h days before the show.
     until = np.zeros((len(order) + 1, longest + 1))
     until[1:] = np.cumsum(np.cumsum(by_day[:, ::-1], axis=1)[:, ::-1], axis=0)
-    days = pd.to_datetime(targets["as_of_date"]).to_numpy()
+    days = timestamps(targets["as_of_date"]).to_numpy()
     finished = np.searchsorted(order["show_date"].to_numpy(), days, side="left")
     final, then = until[finished, 0], until[finished, targets["days_to_show"].to_numpy(dtype=np.int64)]
     return pd.DataFrame(

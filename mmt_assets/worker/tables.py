@@ -20,6 +20,7 @@ from mmt_assets.contracts import (
     TableContract,
 )
 from mmt_assets.forecasting import ForecastInputs, ForecastResult
+from mmt_assets.forecasting.inputs import timestamps
 
 _CONCERT_FACTS = ["concert_id", "artist", "city", "country", "venue", "currency", "status", "on_sale_date", "show_date"]
 _LEVELS = ("p10", "p50", "p90")
@@ -119,7 +120,7 @@ def _order(
 
 def _as_of_rows(inputs: ForecastInputs, outlook: pd.DataFrame, as_of: date) -> pd.DataFrame:
     """One row per concert for the as-of date itself, on which everything is known."""
-    sales = inputs.sales[pd.to_datetime(inputs.sales["sales_date"]) == pd.Timestamp(as_of)]
+    sales = inputs.sales[timestamps(inputs.sales["sales_date"]) == pd.Timestamp(as_of)]
     net = (sales["tickets_sold"] - sales["tickets_refunded"]).groupby(sales["concert_id"]).sum()
     rows = pd.DataFrame({"sales_date": pd.Timestamp(as_of)}, index=outlook.index)
     for level in _LEVELS:

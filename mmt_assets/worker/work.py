@@ -25,6 +25,7 @@ from mmt_assets.contracts import (
 from mmt_assets.forecasting import ForecastInputs, ForecastOptions, ForecastResult, forecast, forecast_demand
 from mmt_assets.forecasting.changes import Earlier
 from mmt_assets.forecasting.demand import COLUMNS as DEMAND_COLUMNS
+from mmt_assets.forecasting.inputs import timestamps
 from mmt_assets.forecasting.proposals import COLUMNS as PROPOSAL_COLUMNS
 from mmt_assets.forecasting.proposals import propose_concerts
 from mmt_assets.forecasting.publishing import Spread
@@ -155,7 +156,7 @@ def _of_fans(
     """Forecast the demand from the makes until `as_of`, and propose concerts where it is."""
     if makes is None:
         return pd.DataFrame(columns=list(DEMAND_COLUMNS)), pd.DataFrame(columns=list(PROPOSAL_COLUMNS))
-    until = makes[pd.to_datetime(makes["demand_date"]) <= pd.Timestamp(as_of)]
+    until = makes[timestamps(makes["demand_date"]) <= pd.Timestamp(as_of)]
     demand = forecast_demand(until, as_of)
     return demand, propose_concerts(known, until, demand, as_of, job.proposals)
 
