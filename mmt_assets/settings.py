@@ -137,6 +137,11 @@ class Settings(
         return (self.exports or self.home / "exports").absolute()
 
     @property
+    def models_path(self) -> Path:
+        """Directory of what was learned, absolute."""
+        return (self.home / "models").absolute()
+
+    @property
     def board_place(self) -> str:
         """Where the outlook board is kept: an absolute path, or `gs://bucket/object`.
 

@@ -122,6 +122,19 @@ def test_the_daily_run_explains_what_changed_and_makes_the_board(loaded: Pipelin
     assert stored[list(CAUSES)].to_numpy() == pytest.approx(changes.loc[stored.index, list(CAUSES)].to_numpy())
 
 
+def test_a_concert_on_demand_begins_with_what_the_daily_run_learned(loaded: Pipeline) -> None:
+    loaded.load(LAST, assets=DAY_TABLES)
+    result = forecast_concert(loaded, "c13")
+    told = [entry.message for entry in loaded.instance.all_logs(result.run_id)]
+    assert any("learned before from the same inputs" in message for message in told)
+    path = "SELECT sales_date, tickets_p10, tickets_p50, cumulative_tickets_p90 FROM {} {} ORDER BY 1"
+    alone = loaded.rows(
+        path.format("forecasts.concert_forecast", f"WHERE run_id = '{result.run_id}' AND sales_date > as_of_date")
+    )
+    assert alone
+    assert alone == loaded.rows(path.format("forecasts.ticket_sales", "WHERE concert_id = 'c13'"))
+
+
 def test_parquet_exports_hold_what_the_tables_hold(loaded: Pipeline) -> None:
     loaded.load(LAST, assets=DAY_TABLES)
     exports = loaded.settings.exports_path

@@ -140,6 +140,7 @@ def worker_job(
         # One concert takes less than a cluster's start.
         spark_master=None if concert_id else settings.spark_master,
         exports=str(settings.exports_path),
+        models=str(settings.models_path),
         proposals=ProposalOptions(
             threshold_fans=settings.proposal_fans,
             by_country=settings.fans_by_country(),

@@ -32,46 +32,8 @@ from mmt_assets.forecasting.standing import MIN_CONCERTS
 
 ACTIVE_IN_POOL = 500
 
-
-def forecast(
-    inputs: ForecastInputs,
-    as_of: date,
-    *,
-    options: ForecastOptions,
-    concert_ids: Sequence[str] | None = None,
-    progress: Callable[[int, int], None] | None = None,
-    spread: Spread | None = None,
-    earlier: Earlier | None = None,
-) -> ForecastResult:
-    """Forecast ticket sales of active concerts from what was known at the end of `as_of`.
-
-    A concert's forecast is the same whether it is asked for alone or with all others: the pool that teaches
-    the model never depends on `concert_ids`.
-
-    Args:
-        inputs: What was known; see `ForecastInputs`.
-        as_of: The business day; the first forecast day is the next one.
-        options: Engine and limits.
-        concert_ids: Concerts to forecast; None means every active one. A cancelled one may be named.
-        progress: Called with (concerts done, concerts in all).
-        spread: Where the concerts are forecast, chunk by chunk; by default on this machine.
-        earlier: A forecast of a day before, to explain what changed since.
-
-    Returns:
-        `ticket_sales`: concert_id, sales_date (as_of + 1 to the show), tickets_p10/p50/p90 (net of that day),
-        cumulative_tickets_p10/p50/p90 (net), cumulative_gross_tickets_p10/p50/p90.
-        `outlook`: one row per concert, columns `chunks.OUTLOOK_COLUMNS`. `booking_curves`: see `curves_frame`.
-        `final_quantiles`: concert_id, level, tickets: the net total at the 19 levels 0.05 to 0.95.
-        `changes`: see `explain_changes`; empty without `earlier`.
-
-    Raises:
-        ValueError: The frames are malformed, hold a sale after `as_of`, or a named concert cannot be forecast.
-    """
-    task = learn_task(inputs, as_of, options)
-    result = forecast_targets(task, concert_ids, progress, spread)
-    if earlier is None:
-        return result
-    return replace(result, changes=explain_changes(earlier, inputs, task, result.outlook, spread))
+Learn = Callable[[ForecastInputs, date, ForecastOptions], Task]
+"""`learn_task`, or what gives the same."""
 
 
 def learn_task(inputs: ForecastInputs, as_of: date, options: ForecastOptions) -> Task:
@@ -86,6 +48,49 @@ def learn_task(inputs: ForecastInputs, as_of: date, options: ForecastOptions) ->
     pool = _pool(concerts, sales, day, options)
     learned = _learn(pool, day, options)
     return Task(concerts, sales, day, learned, compare_with(learned, pool, day), options)
+
+
+def forecast(
+    inputs: ForecastInputs,
+    as_of: date,
+    *,
+    options: ForecastOptions,
+    concert_ids: Sequence[str] | None = None,
+    progress: Callable[[int, int], None] | None = None,
+    spread: Spread | None = None,
+    earlier: Earlier | None = None,
+    learn: Learn = learn_task,
+) -> ForecastResult:
+    """Forecast ticket sales of active concerts from what was known at the end of `as_of`.
+
+    A concert's forecast is the same whether it is asked for alone or with all others: the pool that teaches
+    the model never depends on `concert_ids`.
+
+    Args:
+        inputs: What was known; see `ForecastInputs`.
+        as_of: The business day; the first forecast day is the next one.
+        options: Engine and limits.
+        concert_ids: Concerts to forecast; None means every active one. A cancelled one may be named.
+        progress: Called with (concerts done, concerts in all).
+        spread: Where the concerts are forecast, chunk by chunk; by default on this machine.
+        earlier: A forecast of a day before, to explain what changed since.
+        learn: Learns in place of `learn_task`, such as from what was kept.
+
+    Returns:
+        `ticket_sales`: concert_id, sales_date (as_of + 1 to the show), tickets_p10/p50/p90 (net of that day),
+        cumulative_tickets_p10/p50/p90 (net), cumulative_gross_tickets_p10/p50/p90.
+        `outlook`: one row per concert, columns `chunks.OUTLOOK_COLUMNS`. `booking_curves`: see `curves_frame`.
+        `final_quantiles`: concert_id, level, tickets: the net total at the 19 levels 0.05 to 0.95.
+        `changes`: see `explain_changes`; empty without `earlier`.
+
+    Raises:
+        ValueError: The frames are malformed, hold a sale after `as_of`, or a named concert cannot be forecast.
+    """
+    task = learn(inputs, as_of, options)
+    result = forecast_targets(task, concert_ids, progress, spread)
+    if earlier is None:
+        return result
+    return replace(result, changes=explain_changes(earlier, inputs, task, result.outlook, spread))
 
 
 def forecast_targets(

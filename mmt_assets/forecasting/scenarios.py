@@ -14,7 +14,7 @@ from mmt_assets.forecasting.inputs import (
     read_concerts,
     read_sales,
 )
-from mmt_assets.forecasting.model import forecast_targets, learn_task
+from mmt_assets.forecasting.model import Learn, forecast_targets, learn_task
 
 
 class ImpossibleChangeError(ValueError):
@@ -47,7 +47,13 @@ def price_factor(price: float, current_price: float, elasticity: float) -> float
 
 
 def forecast_change(
-    inputs: ForecastInputs, as_of: date, concert_id: str, change: ConcertChange, *, options: ForecastOptions
+    inputs: ForecastInputs,
+    as_of: date,
+    concert_id: str,
+    change: ConcertChange,
+    *,
+    options: ForecastOptions,
+    learn: Learn = learn_task,
 ) -> tuple[ForecastResult, ForecastResult]:
     """Forecast a concert as it is and as it would be, by the same learned model.
 
@@ -60,12 +66,13 @@ def forecast_change(
         concert_id: A concert that is ahead.
         change: What is supposed.
         options: Engine and limits.
+        learn: Learns in place of `learn_task`, such as from what was kept.
 
     Raises:
         ImpossibleChangeError: The change contradicts what is known.
         ValueError: The frames are malformed or the concert cannot be forecast.
     """
-    task = learn_task(inputs, as_of, options)
+    task = learn(inputs, as_of, options)
     before = forecast_targets(task, [concert_id])
     _require_possible(inputs, as_of, concert_id, change, sold=int(before.outlook["sold"].iloc[0]))
     changed = inputs.concerts.copy()

@@ -126,7 +126,7 @@ class DataprocCluster(ComputeResource):
             # Repeating is the run's affair: it starts anew, with a session of its own.
             scheduling={"max_failures_per_hour": 0},
         )
-        on_cluster = job.model_copy(update={"processes": None, "exports": None, "spark_master": self.spark_master})
+        on_cluster = job.elsewhere(spark_master=self.spark_master)
         return pipes.run(
             context=context.op_execution_context,
             submit_job_params={"project_id": self.project, "region": self.region, "job": submitted},

@@ -82,7 +82,7 @@ class _ServerSession:
     ) -> None:
         self._context = context
         # The machine has cores of its own, and no disk that anybody reads afterwards.
-        self._job = job.model_copy(update={"processes": None, "exports": None})
+        self._job = job.elsewhere()
         self._settings = settings
         self._heartbeat_seconds = heartbeat_seconds
         self._timeout_seconds = timeout_seconds

@@ -77,6 +77,7 @@ class WorkerJob(BaseModel):
         processes: Processes that fit models; None for as many as the worker's machine has cores.
         spark_master: Spark master that all active concerts are spread to; None for this machine's processes.
         exports: Directory of the Parquet exports; None where the worker's machine does not outlive it.
+        models: Directory of what was learned, likewise.
         proposals: Threshold and capacities of proposed concerts.
         scenario: What-if of the one concert, in place of its forecast.
     """
@@ -95,8 +96,14 @@ class WorkerJob(BaseModel):
     processes: int | None = 1
     spark_master: str | None = None
     exports: str | None
+    models: str | None = None
     proposals: ProposalOptions = ProposalOptions()
     scenario: ScenarioRequest | None = None
+
+    def elsewhere(self, *, spark_master: str | None = None) -> "WorkerJob":
+        """This job for a machine that does not outlive it: with all of its processors, and nothing kept on it."""
+        left_out = {"processes": None, "exports": None, "models": None}
+        return self.model_copy(update={**left_out, "spark_master": spark_master or self.spark_master})
 
     @property
     def labels(self) -> dict[str, str]:

@@ -8,12 +8,13 @@ from dagster_pipes import PipesContext
 
 from mmt_assets.contracts import CONCERT_SCENARIOS
 from mmt_assets.forecasting import ForecastInputs, ForecastOptions
+from mmt_assets.forecasting.model import Learn, learn_task
 from mmt_assets.forecasting.scenarios import ConcertChange, forecast_change, price_factor
 from mmt_assets.warehouse import ReplaceNewer, StaleWriteError, Statement
 from mmt_assets.worker.job import WorkerJob
 from mmt_assets.worker.link import UNLINKED, RunLink
 from mmt_assets.worker.scenario_request import ScenarioRequest
-from mmt_assets.worker.work import read_inputs, require_active
+from mmt_assets.worker.work import chosen_learn, read_inputs, require_active
 
 _FIGURES = ("final_p10", "final_p50", "final_p90", "sell_out_probability")
 
@@ -42,7 +43,14 @@ def run_scenario(job: WorkerJob, pipes: PipesContext, link: RunLink | None = Non
         inputs = read_inputs(session, as_of, job.timezone)
         mean_price = session.query(price)["mean_price"].iloc[0]
     require_active(concert_id, {as_of: inputs})
-    row = scenario_row(inputs, as_of, concert_id, request, mean_price=None if pd.isna(mean_price) else mean_price)
+    row = scenario_row(
+        inputs,
+        as_of,
+        concert_id,
+        request,
+        mean_price=None if pd.isna(mean_price) else mean_price,
+        learn=chosen_learn(job, as_of, pipes),
+    )
     rows = pd.DataFrame(
         [
             {
@@ -65,7 +73,13 @@ def run_scenario(job: WorkerJob, pipes: PipesContext, link: RunLink | None = Non
 
 
 def scenario_row(
-    inputs: ForecastInputs, as_of: date, concert_id: str, request: ScenarioRequest, *, mean_price: float | None
+    inputs: ForecastInputs,
+    as_of: date,
+    concert_id: str,
+    request: ScenarioRequest,
+    *,
+    mean_price: float | None,
+    learn: Learn = learn_task,
 ) -> dict[str, Any]:
     """Forecast before and after the change, as a row of the table without the run's columns.
 
@@ -75,6 +89,7 @@ def scenario_row(
         concert_id: A concert that is ahead.
         request: The change.
         mean_price: Mean price of the tickets sold so far; None without any.
+        learn: Learns in place of `learn_task`, such as from what was kept.
     """
     current = request.current_price if request.current_price is not None else mean_price
     factor = 1.0
@@ -85,7 +100,7 @@ def scenario_row(
             )
         factor = price_factor(request.price, float(current), request.price_elasticity)
     change = ConcertChange(request.capacity, request.show_date, request.on_sale_date, factor)
-    before, after = forecast_change(inputs, as_of, concert_id, change, options=ForecastOptions())
+    before, after = forecast_change(inputs, as_of, concert_id, change, options=ForecastOptions(), learn=learn)
     old, new = before.outlook.iloc[0], after.outlook.iloc[0]
     concert = inputs.concerts[inputs.concerts["concert_id"] == concert_id].iloc[0]
     ahead = {name: row["final_gross_p50"] - row["gross_sold"] for name, row in (("old", old), ("new", new))}

@@ -26,6 +26,7 @@ from mmt_assets.forecasting import ForecastInputs, ForecastOptions, ForecastResu
 from mmt_assets.forecasting.changes import Earlier
 from mmt_assets.forecasting.demand import COLUMNS as DEMAND_COLUMNS
 from mmt_assets.forecasting.inputs import timestamps
+from mmt_assets.forecasting.model import Learn, learn_task
 from mmt_assets.forecasting.proposals import COLUMNS as PROPOSAL_COLUMNS
 from mmt_assets.forecasting.proposals import propose_concerts
 from mmt_assets.forecasting.publishing import Spread
@@ -44,6 +45,7 @@ from mmt_assets.warehouse import (
 )
 from mmt_assets.worker.exports import export_rows
 from mmt_assets.worker.job import WorkerJob
+from mmt_assets.worker.kept_models import KeptModels
 from mmt_assets.worker.link import UNLINKED, RunLink
 from mmt_assets.worker.tables import ForecastTables, build_tables
 
@@ -87,6 +89,7 @@ def run_job(job: WorkerJob, pipes: PipesContext, link: RunLink | None = None) ->
                 progress=_progress(pipes, f"as of {day} ({number} of {len(inputs)})"),
                 spread=spread,
                 earlier=_earlier(earlier, tables, inputs) if _is_explained(job, day) else None,
+                learn=chosen_learn(job, day, pipes),
             )
             _report_failures(job, pipes, day, result)
             demand, proposals = _of_fans(job, makes, known, day)
@@ -94,6 +97,13 @@ def run_job(job: WorkerJob, pipes: PipesContext, link: RunLink | None = None) ->
     seconds.lap("fit")
 
     _write(job, tables, pipes, seconds, link or UNLINKED, usage)
+
+
+def chosen_learn(job: WorkerJob, day: date, pipes: PipesContext) -> Learn:
+    """How to learn for a day: from what was kept, where it is the live day's or one concert is asked for."""
+    if job.models is None or not (job.concert_id or day == job.live_date):
+        return learn_task
+    return KeptModels(Path(job.models), job.lock_hash, pipes).learn
 
 
 @contextmanager

@@ -8,6 +8,7 @@ import textwrap
 import threading
 import time
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 from datetime import UTC, date, datetime
 from pathlib import Path
 
@@ -43,11 +44,13 @@ def wait_until(condition: Callable[[], bool], seconds: float, what: str) -> None
 
 
 def workers_of(pid: int) -> list[psutil.Process]:
-    try:
-        children = psutil.Process(pid).children(recursive=True)
-        return [child for child in children if WORKER in child.cmdline()]
-    except psutil.NoSuchProcess:
-        return []
+    found = []
+    # Each may end while it is looked at.
+    with suppress(psutil.NoSuchProcess):
+        for child in psutil.Process(pid).children(recursive=True):
+            with suppress(psutil.NoSuchProcess):
+                found += [child] if WORKER in child.cmdline() else []
+    return found
 
 
 def run(compute: LocalProcess, job: WorkerJob) -> dg.ExecuteInProcessResult:
@@ -116,9 +119,7 @@ def run_with_early_worker(job: WorkerJob | None, meanwhile: Callable[[], None]) 
 
 def test_a_worker_that_started_with_the_run_does_its_work(tmp_path: Path) -> None:
     early: list[psutil.Process] = []
-    result = run_with_early_worker(
-        make_job(tmp_path / "missing.duckdb"), lambda: early.extend(workers_of(os.getpid()))
-    )
+    result = run_with_early_worker(make_job(tmp_path / "missing.duckdb"), lambda: early.extend(workers_of(os.getpid())))
     message, metadata = failure(result)
     assert "does not exist" in message
     assert "work.py" in metadata["remote_traceback"]
@@ -133,9 +134,7 @@ def test_a_worker_that_started_with_the_run_and_got_no_work_ends_with_it() -> No
     assert not early[0].is_running()
 
 
-def test_a_worker_that_died_before_its_work_came_is_replaced(
-    tmp_path: Path, capfd: pytest.CaptureFixture[str]
-) -> None:
+def test_a_worker_that_died_before_its_work_came_is_replaced(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
     def kill_worker() -> None:
         [worker] = workers_of(os.getpid())
         worker.kill()
@@ -143,7 +142,7 @@ def test_a_worker_that_died_before_its_work_came_is_replaced(
 
     message, _ = failure(run_with_early_worker(make_job(tmp_path / "missing.duckdb"), kill_worker))
     assert "does not exist" in message
-    assert "the worker that started with the run was killed by SIGKILL: another one is started" in capfd.readouterr().err
+    assert "started with the run was killed by SIGKILL: another one is started" in capfd.readouterr().err
 
 
 RUN_SCRIPT = """
