@@ -5,9 +5,11 @@ with Dagster's real storage, and three measurements in processes of their own:
 
 - backfill: raw and features for all days in one run, against the same run with empty asset bodies (Dagster's floor) and
   against hand-written DuckDB SQL that makes the same tables without Dagster, checks, fences or rejected rows;
-- daily: one day's whole run, against the forecast library alone on the same inputs;
+- daily: one day's whole run, against the forecast library's calls on the same inputs, compiled and warm; and against a
+  process that starts, reads the inputs and makes the same calls (a run, too, begins with nothing loaded);
 - on demand: one concert's forecast from its launch, with the code location loaded by a real code server and daemon, to
-  its row in the table; and `python -m mmt_assets forecast CONCERT`, from the keystroke to the prompt.
+  its row in the table, after a day's run (`fit_s` from what that learned, `learning_fit_s` without); and
+  `python -m mmt_assets forecast CONCERT`, from the keystroke to the prompt.
 """
 
 import argparse
@@ -19,6 +21,7 @@ import subprocess
 import sys
 import tempfile
 import time
+from collections import defaultdict
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from datetime import date, timedelta
@@ -33,12 +36,9 @@ import pandas as pd
 
 from mmt_assets.build import build_definitions
 from mmt_assets.cli.instance import open_instance
-from mmt_assets.forecasting import ForecastOptions, forecast
 from mmt_assets.job_names import CONCERT_JOB, DAILY_JOB
 from mmt_assets.partitions import CONCERTS
 from mmt_assets.settings import Settings
-from mmt_assets.warehouse import DuckDBWarehouse
-from mmt_assets.worker.work import read_inputs
 from mmt_assets_tests.servers.dagster_deployment import ENDED, Deployment, status, wait_until
 
 LAST = date(2026, 6, 30)
@@ -47,6 +47,7 @@ _ON_SALE_DAYS = 60
 _REFUNDED_SHARE = 0.05
 _DAY = 86_400
 _BARE_SQL = Path(__file__).with_name("bare_pipeline.sql")
+_FLOORS = {"backfill": "floor", "daily": "daily_floor"}
 _TABLES = (
     "raw.concerts",
     "raw.ticket_orders",
@@ -183,24 +184,24 @@ def made_rows(path: Path) -> dict[str, int]:
         return counts | {name: int(sales.sum(name).fetchall()[0][0]) for name in ("tickets_sold", "tickets_net")}
 
 
-def run_bare_library(variables: Mapping[str, str], day: date) -> dict[str, float]:
-    """The forecast library on the day's inputs, compiled and warm."""
-    settings = Settings.from_env(variables)
-    with DuckDBWarehouse(settings.warehouse_path).open(read_only=True) as session:
-        inputs = read_inputs(session, day, settings.timezone)
-    options = ForecastOptions(processes=settings.worker_processes)
-    forecast(inputs, day, options=options, concert_ids=list(inputs.concerts["concert_id"].iloc[:2]))
+def run_bare_library(variables: Mapping[str, str], day: date, calls: int) -> dict[str, float]:
+    """The forecast library on the day's inputs in a process of its own: the last round of calls, and all of it."""
+    path = Path(variables["MMT_HOME"]) / "warehouse.duckdb"
+    command = [sys.executable, "-m", "benchmarks.bare_forecast", str(path), day.isoformat(), f"--calls={calls}"]
     started = time.perf_counter()
-    made = forecast(inputs, day, options=options)
-    return {"seconds": time.perf_counter() - started, "concerts": float(len(made.outlook))}
+    said = subprocess.run(command, cwd=_ROOT, capture_output=True, check=True, text=True).stdout
+    whole, told = time.perf_counter() - started, json.loads(said.splitlines()[-1])
+    return {"seconds": told["seconds"][-1], "process_seconds": whole, "concerts": float(told["concerts"])}
 
 
 def run_on_demand(variables: Mapping[str, str], concert_ids: Sequence[str]) -> dict[str, float]:
     """One concert's forecast as a click in the UI makes it, through a real code server and daemon.
 
-    The first concert warms the disk up; of the others the median counts, by the time until the row was in the table.
+    The first concert warms the disk up and finds nothing learned; of the others the median counts, by the time until
+    the row was in the table.
     """
     os.environ.update(variables)
+    shutil.rmtree(Settings.from_env(variables).models_path)
     folder = Path(variables["DAGSTER_HOME"])
     deployment = Deployment(folder, **{name: value for name, value in variables.items() if name.startswith("MMT_")})
     measured = list[dict[str, float]]()
@@ -217,7 +218,8 @@ def run_on_demand(variables: Mapping[str, str], concert_ids: Sequence[str]) -> d
                     measured.append(parts_of_run(instance, run_id, clicked))
         finally:
             deployment.down()
-    return sorted(measured[1:], key=lambda parts: parts["total_s"])[len(measured[1:]) // 2]
+    median = sorted(measured[1:], key=lambda parts: parts["total_s"])[len(measured[1:]) // 2]
+    return {**median, "learning_fit_s": measured[0]["fit_s"]}
 
 
 def parts_of_run(instance: dg.DagsterInstance, run_id: str, clicked: float) -> dict[str, float]:
@@ -282,45 +284,53 @@ def _project(folder: Path, name: str, first: date) -> dict[str, str]:
 
 
 def measure(folder: Path, *, days: int, concerts: int, repeats: int) -> dict[str, dict[str, float]]:
-    """All three measurements in new project folders; of the backfill's repetitions the fastest counts."""
+    """All three measurements; of repetitions, each in new project folders, the fastest of each kind counts."""
     write_source(folder / "source", days=days + 1, concerts=concerts)
     first, backfilled = LAST - timedelta(days=days), LAST - timedelta(days=1)
     history, everything = ("raw", "features"), ("raw", "features", "forecasts")
-    floors, backfills, bares = list[dict](), list[dict](), list[dict]()
-    projects = [[_project(folder, f"{name}{number}", first) for name in ("empty", "real")] for number in range(repeats)]
-    for empty, real in projects:
-        # In turn, so that a busy machine slows all of them.
-        floors.append(in_own_process(run_days, empty, first, backfilled, history, True))
-        backfills.append(in_own_process(run_days, real, first, backfilled, history, False))
-        bares.append(in_own_process(run_bare_sql, folder, (first, backfilled)))
-    empty, real = projects[-1]
-    floor, backfill, bare = (min(runs, key=lambda run: run["seconds"]) for runs in (floors, backfills, bares))
-    if (made := made_rows(Path(real["MMT_HOME"]) / "warehouse.duckdb")) != bare["made"]:
-        raise RuntimeError(f"the pipeline made {made}, the hand-written SQL {bare['made']}")
+    runs = defaultdict[str, list[dict[str, Any]]](list)
+    real: dict[str, str] = {}
 
-    daily_floor = in_own_process(run_days, empty, LAST, LAST, everything, True)
-    daily = in_own_process(run_days, real, LAST, LAST, everything, False)
-    library = in_own_process(run_bare_library, real, LAST)
+    def add(name: str, work: Callable[..., Any], *arguments: Any) -> None:
+        runs[name].append(in_own_process(work, *arguments))
+
+    for number in range(repeats):
+        empty, real = (_project(folder, f"{name}{number}", first) for name in ("empty", "real"))
+        # In turn, so that a busy machine slows all of them.
+        add("floor", run_days, empty, first, backfilled, history, True)
+        add("backfill", run_days, real, first, backfilled, history, False)
+        add("bare", run_bare_sql, folder, (first, backfilled))
+        if (made := made_rows(Path(real["MMT_HOME"]) / "warehouse.duckdb")) != runs["bare"][-1]["made"]:
+            raise RuntimeError(f"the pipeline made {made}, the hand-written SQL {runs['bare'][-1]['made']}")
+        add("daily_floor", run_days, empty, LAST, LAST, everything, True)
+        add("daily", run_days, real, LAST, LAST, everything, False)
+        add("process", run_bare_library, real, LAST, 1)
+        add("library", run_bare_library, real, LAST, 2)
+    best = {name: min(made, key=lambda run: run["seconds"]) for name, made in runs.items()}
+    process = min(run["process_seconds"] for run in runs["process"])
     on_demand = in_own_process(run_on_demand, real, [f"concert-{number:05d}" for number in range(4)])
     on_demand["command_s"] = run_command(real, "concert-00000")
+    beyond = {name: best[name]["seconds"] - best[floor]["seconds"] for name, floor in _FLOORS.items()}
     return {
         "on_demand": on_demand,
         "backfill": {
             "days": days,
-            "seconds": backfill["seconds"],
-            "dagster_floor_seconds": floor["seconds"],
-            "bare_sql_seconds": bare["seconds"],
-            "ratio": (backfill["seconds"] - floor["seconds"]) / bare["seconds"],
+            "seconds": best["backfill"]["seconds"],
+            "dagster_floor_seconds": best["floor"]["seconds"],
+            "bare_sql_seconds": best["bare"]["seconds"],
+            "ratio": beyond["backfill"] / best["bare"]["seconds"],
             # The same in processor time, which a machine that others use as well distorts less.
-            "cpu_ratio": (backfill["cpu_seconds"] - floor["cpu_seconds"]) / bare["cpu_seconds"],
-            "peak_mb": backfill["peak_mb"],
+            "cpu_ratio": (best["backfill"]["cpu_seconds"] - best["floor"]["cpu_seconds"]) / best["bare"]["cpu_seconds"],
+            "peak_mb": best["backfill"]["peak_mb"],
         },
         "daily": {
-            "concerts": library["concerts"],
-            "seconds": daily["seconds"],
-            "dagster_floor_seconds": daily_floor["seconds"],
-            "bare_library_seconds": library["seconds"],
-            "ratio": (daily["seconds"] - daily_floor["seconds"]) / library["seconds"],
+            "concerts": best["library"]["concerts"],
+            "seconds": best["daily"]["seconds"],
+            "dagster_floor_seconds": best["daily_floor"]["seconds"],
+            "bare_library_seconds": best["library"]["seconds"],
+            "ratio": beyond["daily"] / best["library"]["seconds"],
+            "bare_process_seconds": process,
+            "process_ratio": beyond["daily"] / process,
         },
     }
 
@@ -330,7 +340,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--days", type=int, default=400, help="days of the backfill")
     parser.add_argument("--concerts", type=int, default=1000, help="concerts ahead on the day of the daily run")
-    parser.add_argument("--repeats", type=int, default=3, help="repetitions of the backfill; the fastest counts")
+    parser.add_argument("--repeats", type=int, default=3, help="repetitions of backfill and day; the fastest counts")
     parser.add_argument("--json", action="store_true", help="print the figures as JSON in the last line")
     given = parser.parse_args()
     # For the processes of the measurements, before they import numpy; as the Makefile has it.
