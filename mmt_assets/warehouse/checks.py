@@ -18,13 +18,13 @@ class Violation:
         column: Column at fault.
         expected: What it must be, in words.
         condition: GoogleSQL condition that is true for a bad row.
-        parameters: Its parameters; no two violations of one contract share a name.
+        parameters: Its parameters; no two violations of one write share a name.
     """
 
     column: str
     expected: str
     condition: Fragment
-    parameters: dict[str, Value]
+    parameters: Mapping[str, Value]
 
 
 def _column_violations(spec: Column) -> list[Violation]:
@@ -46,14 +46,20 @@ def _column_violations(spec: Column) -> list[Violation]:
     return found
 
 
-def violations(contract: TableContract) -> list[Violation]:
-    """Everything a single row can do wrong under this contract."""
-    return [violation for spec in contract.columns for violation in _column_violations(spec)]
+def violations(write: Write) -> list[Violation]:
+    """Everything a single staged row can do wrong: break the contract, or lie outside the slice that is replaced."""
+    found = [violation for spec in write.contract.columns for violation in _column_violations(spec)]
+    if isinstance(write, ReplaceSlice) and (write.slice.first or write.slice.group):
+        inside = write.slice.condition(write.contract)
+        outside = compose("({inside}) IS NOT TRUE", inside=Fragment(inside.sql))
+        place = write.slice.group[0] if write.slice.group else str(write.contract.partition_column)
+        expected = f"inside the slice that is replaced ({write.slice.describe()})"
+        found.append(Violation(place, expected, outside, inside.parameters))
+    return found
 
 
-def count_violations(contract: TableContract, staged: str) -> Statement:
-    """Query of one row: how many rows of `staged` commit each of the contract's `violations`, in order."""
-    found = violations(contract)
+def count_violations(found: Sequence[Violation], staged: str) -> Statement:
+    """Query of one row: how many rows of `staged` commit each of the violations, in order."""
     if not found:
         return Statement("SELECT 0 AS violations")
     counts = join(
@@ -152,9 +158,9 @@ def check_staged(query: Callable[[Statement], pd.DataFrame], write: Write, stage
     Raises:
         ContractError: Rows break the contract or lie outside the slice.
     """
-    contract = write.contract
-    counts = query(count_violations(contract, staged)).fillna(0).iloc[0]
-    for violation, count in zip(violations(contract), counts, strict=False):
+    contract, found = write.contract, violations(write)
+    counts = query(count_violations(found, staged)).fillna(0).iloc[0]
+    for violation, count in zip(found, counts, strict=False):
         if count:
             rows = query(examples(contract, staged, violation)).to_dict("records")
             raise ContractError(
@@ -165,23 +171,6 @@ def check_staged(query: Callable[[Statement], pd.DataFrame], write: Write, stage
         raise ContractError(
             f"{contract.table}: key ({', '.join(contract.key)}) is not unique, e.g. {repeated}; nothing was written"
         )
-    if isinstance(write, ReplaceSlice) and (write.slice.first or write.slice.group):
-        outside = int(query(_count_outside(contract, write.slice, staged))["outside"].iloc[0])
-        if outside:
-            raise ContractError(
-                f"{contract.table}: {outside} rows lie outside the slice ({write.slice.describe()}); "
-                "nothing was written"
-            )
-
-
-def _count_outside(contract: TableContract, part: Slice, staged: str) -> Statement:
-    inside = part.condition(contract)
-    sql = compose(
-        "SELECT COUNT(*) AS outside FROM {staged} WHERE ({inside}) IS NOT TRUE",
-        staged=table(staged),
-        inside=Fragment(inside.sql),
-    )
-    return Statement(sql, inside.parameters)
 
 
 def drift(contract: TableContract, stored: Mapping[str, str], expected: Mapping[str, str]) -> list[str]:
