@@ -23,7 +23,7 @@ def main() -> None:
     link = RunLink(heartbeat_seconds) if heartbeat_seconds else None
     if link:
         link.watch()
-        _load_ahead()
+        _preload()
         os.environ.update(link.wait_for_work())
     pipes, storage_link = open_pipes()
     with pipes:
@@ -35,14 +35,14 @@ def main() -> None:
         (run_scenario if job.scenario else run_job)(job, pipes, link or storage_link)
 
 
-def _load_ahead() -> None:
+def _preload() -> None:
     """Load what any work needs, while the run still prepares it."""
     # What cannot be loaded is met again inside the Pipes session, which reports it to the run.
     with suppress(Exception):
         import mmt_assets.worker.work  # noqa: F401, PLC0415
-        from mmt_assets.forecasting.loading import load_ahead  # noqa: PLC0415
+        from mmt_assets.forecasting.preload import preload  # noqa: PLC0415
 
-        load_ahead()
+        preload()
 
 
 if __name__ == "__main__":

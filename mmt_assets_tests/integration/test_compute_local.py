@@ -117,24 +117,41 @@ def run_with_early_worker(job: WorkerJob | None, meanwhile: Callable[[], None]) 
         return dg.materialize([heavy], instance=instance, resources=resources, raise_on_error=False)
 
 
-def test_a_worker_that_started_with_the_run_does_its_work(tmp_path: Path) -> None:
+@pytest.fixture
+def started(monkeypatch: pytest.MonkeyPatch) -> list[int]:
+    """Process ids of the workers that runs of this process start."""
+    pids: list[int] = []
+    start = LocalProcess._start
+
+    def noted(self: LocalProcess) -> subprocess.Popen[bytes]:
+        process = start(self)
+        pids.append(process.pid)
+        return process
+
+    monkeypatch.setattr(LocalProcess, "_start", noted)
+    return pids
+
+
+def test_a_worker_that_started_with_the_run_does_its_work(tmp_path: Path, started: list[int]) -> None:
     early: list[psutil.Process] = []
     result = run_with_early_worker(make_job(tmp_path / "missing.duckdb"), lambda: early.extend(workers_of(os.getpid())))
     message, metadata = failure(result)
     assert "does not exist" in message
     assert "work.py" in metadata["remote_traceback"]
-    assert len(early) == 1
+    assert [worker.pid for worker in early] == started, "there was one, and no other one after it"
     assert not early[0].is_running()
 
 
-def test_a_worker_that_started_with_the_run_and_got_no_work_ends_with_it() -> None:
+def test_a_worker_that_started_with_the_run_and_got_no_work_ends_with_it(started: list[int]) -> None:
     early: list[psutil.Process] = []
     assert run_with_early_worker(None, lambda: early.extend(workers_of(os.getpid()))).success
-    assert len(early) == 1
+    assert [worker.pid for worker in early] == started
     assert not early[0].is_running()
 
 
-def test_a_worker_that_died_before_its_work_came_is_replaced(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
+def test_a_worker_that_died_before_its_work_came_is_replaced(
+    tmp_path: Path, started: list[int], capfd: pytest.CaptureFixture[str]
+) -> None:
     def kill_worker() -> None:
         [worker] = workers_of(os.getpid())
         worker.kill()
@@ -143,6 +160,7 @@ def test_a_worker_that_died_before_its_work_came_is_replaced(tmp_path: Path, cap
     message, _ = failure(run_with_early_worker(make_job(tmp_path / "missing.duckdb"), kill_worker))
     assert "does not exist" in message
     assert "started with the run was killed by SIGKILL: another one is started" in capfd.readouterr().err
+    assert len(started) == 2
 
 
 RUN_SCRIPT = """
