@@ -68,7 +68,7 @@ def test_a_run_s_log_is_live_its_results_come_from_the_machine_and_the_machine_i
 
     def let_go_when_it_was_heard() -> None:
         wait_until(lambda: logged(cloud_instance, "the worker's first words"), 60, "the log line in the run")
-        assert the_machine(analysis_server)
+        the_machine(analysis_server)
         (analysis_server.folder / "go").touch()
 
     with meanwhile(let_go_when_it_was_heard):
