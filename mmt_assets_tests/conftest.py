@@ -34,6 +34,7 @@ pytest_plugins = [
     "mmt_assets_tests.servers.pubsub",
     "mmt_assets_tests.servers.receiver",
     "mmt_assets_tests.small_world",
+    "mmt_assets_tests.worker_jobs",
     "mmt_assets_tests.request_office",
     # Made of others above, which pytest wants to see first.
     "mmt_assets_tests.servers.analysis_server",

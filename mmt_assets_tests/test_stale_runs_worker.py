@@ -3,38 +3,17 @@
 import os
 import threading
 import time
-from collections.abc import Callable, Iterator
-from datetime import UTC, date, datetime
 from pathlib import Path
 
 import dagster as dg
-import duckdb
 import psutil
 import pytest
 
 from mmt_assets.resources import LocalProcess
-from mmt_assets.worker.job import DuckDBAddress, WorkerJob
+from mmt_assets.worker.job import WorkerJob
 from mmt_assets.worker.link import RunLink, RunNotCurrentError
-
-
-def wait_until(condition: Callable[[], bool], seconds: float, what: str) -> None:
-    deadline = time.monotonic() + seconds
-    while not condition():
-        assert time.monotonic() < deadline, f"{what} did not happen within {seconds} s"
-        time.sleep(0.05)
-
-
-def make_job(warehouse: Path, busy_timeout: float) -> WorkerJob:
-    return WorkerJob(
-        warehouse=DuckDBAddress(path=str(warehouse), busy_timeout=busy_timeout),
-        timezone="UTC",
-        as_of_dates=(date(2026, 1, 1),),
-        run_id="run",
-        run_created_at=datetime(2026, 1, 2, tzinfo=UTC),
-        commit="none",
-        lock_hash="none",
-        exports=str(warehouse.parent / "exports"),
-    )
+from mmt_assets_tests.servers.dagster_deployment import wait_until
+from mmt_assets_tests.worker_jobs import make_job
 
 
 def run(instance: dg.DagsterInstance, job: WorkerJob) -> dg.ExecuteInProcessResult:
@@ -55,14 +34,6 @@ def error_message(result: dg.ExecuteInProcessResult) -> str:
     [event] = [event for event in result.all_events if event.is_step_failure]
     data = event.step_failure_data
     return f"{data.user_failure_data and data.user_failure_data.description} {data.error and data.error.to_string()}"
-
-
-@pytest.fixture
-def held_warehouse(tmp_path: Path) -> Iterator[Path]:
-    """A warehouse that this process holds, so that a worker waits for it."""
-    path = tmp_path / "warehouse.duckdb"
-    with duckdb.connect(str(path)):
-        yield path
 
 
 def test_a_run_says_that_it_lives_while_the_worker_works(held_warehouse: Path) -> None:

@@ -6,41 +6,20 @@ import subprocess
 import sys
 import textwrap
 import threading
-import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from contextlib import suppress
-from datetime import UTC, date, datetime
 from pathlib import Path
 
 import dagster as dg
-import duckdb
 import psutil
 import pytest
 
 from mmt_assets.resources import LocalProcess
-from mmt_assets.worker.job import DuckDBAddress, WorkerJob
+from mmt_assets.worker.job import WorkerJob
+from mmt_assets_tests.servers.dagster_deployment import wait_until
+from mmt_assets_tests.worker_jobs import make_job
 
 WORKER = "mmt_assets.worker"
-
-
-def make_job(warehouse: Path, busy_timeout: float = 60.0) -> WorkerJob:
-    return WorkerJob(
-        warehouse=DuckDBAddress(path=str(warehouse), busy_timeout=busy_timeout),
-        timezone="UTC",
-        as_of_dates=(date(2026, 1, 1),),
-        run_id="run",
-        run_created_at=datetime(2026, 1, 2, tzinfo=UTC),
-        commit="none",
-        lock_hash="none",
-        exports=str(warehouse.parent / "exports"),
-    )
-
-
-def wait_until(condition: Callable[[], bool], seconds: float, what: str) -> None:
-    deadline = time.monotonic() + seconds
-    while not condition():
-        assert time.monotonic() < deadline, f"{what} did not happen within {seconds} s"
-        time.sleep(0.05)
 
 
 def workers_of(pid: int) -> list[psutil.Process]:
@@ -67,14 +46,6 @@ def failure(result: dg.ExecuteInProcessResult) -> tuple[str, dict[str, str]]:
     data = event.step_failure_data.user_failure_data
     assert data is not None, event.step_failure_data.error
     return str(data.description), {key: str(value.value) for key, value in data.metadata.items()}
-
-
-@pytest.fixture
-def held_warehouse(tmp_path: Path) -> Iterator[Path]:
-    """A warehouse that this process holds, so that a worker waits for it."""
-    path = tmp_path / "warehouse.duckdb"
-    with duckdb.connect(str(path)):
-        yield path
 
 
 def test_a_remote_exception_fails_the_step_with_the_remote_traceback(tmp_path: Path) -> None:
