@@ -1,6 +1,7 @@
 """What was learned is kept: the same forecast from it, learned anew whenever anything differs, and never needed."""
 
 import logging
+import stat
 from collections.abc import Callable
 from dataclasses import replace
 from datetime import date, timedelta
@@ -112,6 +113,13 @@ def test_where_nothing_can_be_kept_it_is_told_and_the_forecast_is_made(
     task = models(tmp_path / "a file").learn(known(), AS_OF, OPTIONS)
     assert len(task.concerts.ids) == 31
     assert "could not be kept" in caplog.text
+
+
+def test_nobody_else_can_write_what_is_read_as_code(tmp_path: Path) -> None:
+    models(tmp_path / "models").learn(known(), AS_OF, OPTIONS)
+    [kept] = (tmp_path / "models").iterdir()
+    assert stat.S_IMODE(kept.parent.stat().st_mode) == 0o700
+    assert stat.S_IMODE(kept.stat().st_mode) == 0o600
 
 
 def test_only_the_newest_files_stay(tmp_path: Path) -> None:
