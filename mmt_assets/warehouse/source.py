@@ -12,6 +12,8 @@ from mmt_assets.warehouse.errors import SourceError
 from mmt_assets.warehouse.protocol import AttachedTable, SourceTable
 
 _ROW_NUMBER = "file_row_number"
+# Whatever they hold is text without blanks at its ends, so that nothing needs to be trimmed.
+_NEVER_BLANK = {"INTEGER", "BIGINT", "BOOLEAN", "DATE", "TIMESTAMP", "TIMESTAMP_NS", "TIMESTAMP WITH TIME ZONE"}
 
 
 @dataclass(frozen=True)
@@ -113,7 +115,10 @@ def _as_text(relation: duckdb.DuckDBPyRelation, stored: str | None, name: str) -
     if stored is None:
         return compose("CAST(NULL AS VARCHAR) AS {target}", target=target)
     value = Fragment('"' + stored.replace('"', '""') + '"')
-    if str(relation.types[relation.columns.index(stored)]) in {"FLOAT", "DOUBLE"}:
+    kind = str(relation.types[relation.columns.index(stored)])
+    if kind in _NEVER_BLANK:
+        return compose("CAST({value} AS VARCHAR) AS {target}", value=value, target=target)
+    if kind in {"FLOAT", "DOUBLE"}:
         value = compose(
             "CASE WHEN isnan({value}) THEN NULL WHEN {value} = trunc({value}) AND abs({value}) < 9007199254740992 "
             "THEN CAST(CAST({value} AS BIGINT) AS VARCHAR) ELSE CAST({value} AS VARCHAR) END",

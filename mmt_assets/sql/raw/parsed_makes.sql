@@ -13,7 +13,7 @@ WITH hashed AS (
   FROM source.makes
 ),
 dated AS (
-  SELECT *, COALESCE(EXTRACT(YEAR FROM made_at) BETWEEN 2000 AND 2099, FALSE) AS is_readable
+  SELECT *, COALESCE(made_at >= TIMESTAMP '2000-01-01' AND made_at < TIMESTAMP '2100-01-01', FALSE) AS is_readable
   FROM hashed
 ),
 days AS (
@@ -32,7 +32,8 @@ judged AS (
       WHEN country IS NULL THEN 'missing country'
     END AS problem
   FROM days
-  WHERE make_date IS NULL OR make_date <= @last_day
+  -- Not with OR: the day would be worked out twice.
+  WHERE COALESCE(make_date <= @last_day, TRUE)
 ),
 ranked AS (
   SELECT
