@@ -1,27 +1,24 @@
 """Where the heavy work runs: one call, `run(context, job)`, whatever the machine behind it."""
 
-import json
-import signal
 import subprocess
 import sys
 import time
 import warnings
 from abc import ABC, abstractmethod
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import IO, Any, cast
+from typing import Any
 
 import dagster as dg
 from dagster._core.pipes.context import PipesMessageHandler
 from dagster_pipes import PipesMessage, PipesParams
 from pydantic import PrivateAttr
 
+from mmt_assets.resources.local_worker import LocalWorker, describe_exit
 from mmt_assets.spark.session import LOCAL_MASTER_PREFIX
 from mmt_assets.warehouse import WarehouseBusyError
 from mmt_assets.worker.job import WorkerJob
-
-_GRACE_SECONDS = 10.0
 
 
 @dataclass(frozen=True)
@@ -31,7 +28,7 @@ class Outcome:
     Attributes:
         results: Materialisations and checks, to be yielded by the asset.
         messages: Custom messages, in order.
-        seconds: Seconds that the worker ran.
+        seconds: Seconds from when the worker got its work to its end.
     """
 
     results: Sequence[dg.MaterializeResult | dg.AssetCheckResult]
@@ -107,20 +104,19 @@ class LocalProcess(ComputeResource):
     timeout_seconds: float = 6 * 3600.0
     heartbeat_seconds: float = 60.0
     starts_with_run: bool = False
-    _early: subprocess.Popen[bytes] | None = PrivateAttr(default=None)
+    _early: LocalWorker | None = PrivateAttr(default=None)
 
     def setup_for_execution(self, context: dg.InitResourceContext) -> None:
         """Called by Dagster before the first step of a run that will need a worker."""
         del context
         if self.starts_with_run:
-            self._early = self._start()
+            self._early = LocalWorker(self.heartbeat_seconds)
 
     def teardown_after_execution(self, context: dg.InitResourceContext) -> None:
         """Called by Dagster at the end of the run: ends a worker that got no work."""
         del context
         if self._early is not None:
-            self._early.kill()
-            _forget(self._early)
+            self._early.end()
 
     def run(self, context: dg.AssetExecutionContext, job: WorkerJob) -> Outcome:
         """Do the job in a subprocess, see `ComputeResource.run`."""
@@ -138,51 +134,42 @@ class LocalProcess(ComputeResource):
         if reader.exception:
             raise remote_failure(reader.exception)
         if code != 0:
-            raise dg.Failure(f"the worker {_describe_exit(code)}; its output is in the step's stderr")
+            raise dg.Failure(
+                f"the worker {describe_exit(code)}; its output is in the step's stderr, "
+                "or in the run's own where it never got to its work"
+            )
         results = session.get_results(implicit_materializations=False)
         return Outcome(results, session.get_custom_messages(), time.monotonic() - started)
 
-    def _start(self) -> subprocess.Popen[bytes]:
-        """Start a worker that loads everything and waits for its work.
-
-        It watches its stdin: when this process dies, however it dies, the pipe closes and the worker ends. A session of
-        its own keeps Ctrl-C for this process, and lets the worker end together with its children.
-        """
-        return subprocess.Popen(  # noqa: S603 - our own module
-            [sys.executable, "-m", "mmt_assets.worker", f"--heartbeat-seconds={self.heartbeat_seconds}"],
-            stdin=subprocess.PIPE,
-            bufsize=0,
-            start_new_session=True,
-        )
-
-    def _take_worker(self, context: dg.AssetExecutionContext) -> subprocess.Popen[bytes]:
+    def _take_worker(self, context: dg.AssetExecutionContext) -> LocalWorker:
         """Return the worker that was started with the run, or a new one: each does one piece of work."""
         early, self._early = self._early, None
         if early is None:
-            return self._start()
-        if (code := early.poll()) is None:
+            return LocalWorker(self.heartbeat_seconds)
+        if (code := early.exit_code) is None:
             return early
-        context.log.warning(f"the worker that started with the run {_describe_exit(code)}: another one is started")
-        _forget(early)
-        return self._start()
+        context.log.warning(f"the worker that started with the run {describe_exit(code)}: another one is started")
+        early.end()
+        return LocalWorker(self.heartbeat_seconds)
 
     def _work(self, context: dg.AssetExecutionContext, variables: Mapping[str, str]) -> int:
         """Give the work to a worker and wait for its exit code."""
-        with self._take_worker(context) as process:
-            try:
-                _send(process, json.dumps(dict(variables)).encode() + b"\n")
-                return self._wait(context, process)
-            finally:
-                _end(process)
+        worker = self._take_worker(context)
+        try:
+            worker.give_work(variables)
+            return self._wait(context, worker)
+        finally:
+            worker.end()
 
-    def _wait(self, context: dg.AssetExecutionContext, process: subprocess.Popen[bytes]) -> int:
+    def _wait(self, context: dg.AssetExecutionContext, worker: LocalWorker) -> int:
         """Wait for the worker's exit code, with a heartbeat now and then."""
         started = time.monotonic()
         while (left := self.timeout_seconds - (time.monotonic() - started)) > 0:
             try:
-                return process.wait(min(left, self.heartbeat_seconds))
+                return worker.wait(min(left, self.heartbeat_seconds))
             except subprocess.TimeoutExpired:
-                send_heartbeat(context, process, time.monotonic() - started)
+                say_at_work(context, time.monotonic() - started)
+                worker.send_heartbeat()
         raise dg.Failure(f"the worker took longer than {self.timeout_seconds:g} s (MMT_WORKER_TIMEOUT_SECONDS)")
 
 
@@ -205,37 +192,3 @@ def say_at_work(context: dg.AssetExecutionContext, seconds: float) -> None:
         ended = run.status.value.lower() if run else "deleted"
         raise dg.Failure(f"run {context.run.run_id} was ended from outside ({ended}): the worker is stopped")
     context.instance.report_engine_event(f"The run has been at work for {seconds:.0f} s", run)
-
-
-def send_heartbeat(context: dg.AssetExecutionContext, process: subprocess.Popen[bytes], seconds: float) -> None:
-    """Say in the run's log and to the worker that the run is at work; raises as `say_at_work` does."""
-    say_at_work(context, seconds)
-    _send(process, b".")
-
-
-def _send(process: subprocess.Popen[bytes], message: bytes) -> None:
-    # A worker that has just ended has closed the pipe; its exit code is read next.
-    with suppress(BrokenPipeError):
-        cast("IO[bytes]", process.stdin).write(message)
-
-
-def _forget(process: subprocess.Popen[bytes]) -> None:
-    """Wait for a process that has ended or was killed, and close its pipe."""
-    with process:
-        pass
-
-
-def _end(process: subprocess.Popen[bytes]) -> None:
-    """Ask the worker to stop, then make it."""
-    if process.poll() is not None:
-        return
-    process.send_signal(signal.SIGINT)
-    try:
-        process.wait(_GRACE_SECONDS)
-    except subprocess.TimeoutExpired:
-        process.kill()
-        process.wait()
-
-
-def _describe_exit(code: int) -> str:
-    return f"was killed by {signal.Signals(-code).name}" if code < 0 else f"ended with exit code {code}"

@@ -17,7 +17,7 @@ def main() -> None:
     logging.getLogger("cmdstanpy").setLevel(logging.WARNING)
     logging.getLogger("prophet").setLevel(logging.WARNING)
     parser = argparse.ArgumentParser(prog="python -m mmt_assets.worker")
-    parser.add_argument("--heartbeat-seconds", type=float, help="stdin is a pipe from the run: work, then heartbeats")
+    parser.add_argument("--heartbeat-seconds", type=float, help="stdin is a socket to the run: work, then heartbeats")
     # On Dataproc, Pipes has arguments of its own.
     heartbeat_seconds = parser.parse_known_args()[0].heartbeat_seconds
     link = RunLink(heartbeat_seconds) if heartbeat_seconds else None

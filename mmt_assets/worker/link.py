@@ -1,9 +1,10 @@
-"""The worker's link to its run: the run says over a pipe that it is current, and its end ends the worker."""
+"""The worker's link to its run: the run says over a socket that it is current, and its end ends the worker."""
 
 import json
 import math
 import os
 import signal
+import socket
 import threading
 import time
 from queue import SimpleQueue
@@ -17,7 +18,7 @@ class RunNotCurrentError(Exception):
 
 
 class RunLink:
-    """Watches the pipe from the run: its first line is the work, then a byte is a heartbeat, its end is the run's end.
+    """Watches the socket to the run: its first line is the work, then a byte is a heartbeat, its end is the run's end.
 
     The run sends a heartbeat only after it has seen in Dagster's instance that it was not ended meanwhile.
 
@@ -28,26 +29,40 @@ class RunLink:
     def __init__(self, heartbeat_seconds: float) -> None:
         self.heartbeat_seconds = heartbeat_seconds
         self._last = time.monotonic()
-        self._work: SimpleQueue[dict[str, str]] = SimpleQueue()
+        self._work: SimpleQueue[tuple[bytes, list[int]]] = SimpleQueue()
 
     def watch(self) -> None:
-        """Read stdin in the background; kill this process and its children when the pipe closes."""
+        """Read stdin, a socket, in the background; kill this process and its children when the run's end closes."""
         threading.Thread(target=self._read, daemon=True).start()
 
     def wait_for_work(self) -> dict[str, str]:
-        """Return the variables that name the work, as soon as the run has them; called once."""
-        return self._work.get()
+        """Return the variables that name the work, called once; from then on the output goes where the run's goes.
+
+        It waits as long as the run lives.
+        """
+        line, outputs = self._work.get()
+        for stream, output in zip((1, 2), outputs, strict=True):
+            os.dup2(output, stream)
+            os.close(output)
+        return json.loads(line.partition(b"\n")[0])
 
     def _read(self) -> None:
-        first_line, is_complete = b"", b""
-        # Unbuffered: a thread inside sys.stdin would keep the interpreter from shutting down.
-        while received := os.read(0, 65_536):
-            self._last = time.monotonic()
-            if not is_complete:
-                first_line, is_complete, _ = (first_line + received).partition(b"\n")
-                if is_complete:
-                    self._work.put(json.loads(first_line))
-        os.killpg(0, signal.SIGKILL)
+        try:
+            # A copy: closing it must not close stdin.
+            with socket.socket(fileno=os.dup(0)) as run:
+                line, outputs = b"", list[int]()
+                while b"\n" not in line:
+                    received, passed, _, _ = socket.recv_fds(run, 65_536, 2)
+                    if not received:
+                        return
+                    line, outputs = line + received, [*outputs, *passed]
+                self._last = time.monotonic()
+                self._work.put((line, outputs))
+                while run.recv(1024):
+                    self._last = time.monotonic()
+        finally:
+            # Whatever ended the reading: a worker that does not hear its run must not go on.
+            os.killpg(0, signal.SIGKILL)
 
     def require_current(self) -> None:
         """Refuse to go on when the run has been silent for three heartbeats.

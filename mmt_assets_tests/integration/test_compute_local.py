@@ -14,7 +14,8 @@ import dagster as dg
 import psutil
 import pytest
 
-from mmt_assets.resources import LocalProcess
+from mmt_assets.resources import LocalProcess, compute
+from mmt_assets.resources.local_worker import LocalWorker
 from mmt_assets.worker.job import WorkerJob
 from mmt_assets_tests.servers.dagster_deployment import wait_until
 from mmt_assets_tests.worker_jobs import make_job
@@ -92,14 +93,13 @@ def run_with_early_worker(job: WorkerJob | None, meanwhile: Callable[[], None]) 
 def started(monkeypatch: pytest.MonkeyPatch) -> list[int]:
     """Process ids of the workers that runs of this process start."""
     pids: list[int] = []
-    start = LocalProcess._start
 
-    def noted(self: LocalProcess) -> subprocess.Popen[bytes]:
-        process = start(self)
-        pids.append(process.pid)
-        return process
+    def noted(heartbeat_seconds: float) -> LocalWorker:
+        worker = LocalWorker(heartbeat_seconds)
+        pids.append(worker.pid)
+        return worker
 
-    monkeypatch.setattr(LocalProcess, "_start", noted)
+    monkeypatch.setattr(compute, "LocalWorker", noted)
     return pids
 
 
@@ -132,6 +132,31 @@ def test_a_worker_that_died_before_its_work_came_is_replaced(
     assert "does not exist" in message
     assert "started with the run was killed by SIGKILL: another one is started" in capfd.readouterr().err
     assert len(started) == 2
+
+
+EARLY_SCRIPT = """
+    import dagster as dg
+    from mmt_assets.resources import LocalProcess
+    from mmt_assets.worker.job import WorkerJob
+
+    @dg.asset
+    def heavy(context: dg.AssetExecutionContext, compute: LocalProcess) -> None:
+        compute.run(context, WorkerJob.model_validate_json({job!r}))
+
+    with dg.DagsterInstance.local_temp({home!r}) as instance:
+        resources = {{"compute": LocalProcess(starts_with_run=True)}}
+        assert not dg.materialize([heavy], instance=instance, resources=resources, raise_on_error=False).success
+"""
+
+
+# In a process of its own: pytest's own capturing would stand between Dagster and the descriptors.
+def test_the_step_s_stderr_has_the_output_of_a_worker_that_started_with_the_run(tmp_path: Path) -> None:
+    job = make_job(tmp_path / "missing.duckdb").model_dump_json()
+    script = textwrap.dedent(EARLY_SCRIPT).format(job=job, home=str(tmp_path))
+    subprocess.run([sys.executable, "-c", script], stderr=subprocess.DEVNULL, check=True, timeout=120)
+    [kept] = tmp_path.rglob("*.err")
+    # What the run tells of the error has no such frame: only the worker, as `python -m`, prints it.
+    assert "runpy" in kept.read_text()
 
 
 RUN_SCRIPT = """
