@@ -4,7 +4,7 @@ One simulated source (arrays of random orders, not the sample world, so that its
 with Dagster's real storage, and three measurements in processes of their own:
 
 - backfill: raw and features for all days in one run, against the same run with empty asset bodies (Dagster's floor) and
-  against hand-written DuckDB SQL that makes the same tables without Dagster, checks, fences or rejected rows;
+  against hand-written DuckDB SQL that makes the same tables without Dagster, checks, fences or late rows;
 - daily: one day's whole run, against the forecast library's calls on the same inputs, compiled and warm; and against a
   process that starts, reads the inputs and makes the same calls (a run, too, begins with nothing loaded);
 - on demand: one concert's forecast from its launch, with the code location loaded by a real code server and daemon, to
@@ -291,21 +291,18 @@ def measure(folder: Path, *, days: int, concerts: int, repeats: int) -> dict[str
     runs = defaultdict[str, list[dict[str, Any]]](list)
     real: dict[str, str] = {}
 
-    def add(name: str, work: Callable[..., Any], *arguments: Any) -> None:
-        runs[name].append(in_own_process(work, *arguments))
-
     for number in range(repeats):
         empty, real = (_project(folder, f"{name}{number}", first) for name in ("empty", "real"))
         # In turn, so that a busy machine slows all of them.
-        add("floor", run_days, empty, first, backfilled, history, True)
-        add("backfill", run_days, real, first, backfilled, history, False)
-        add("bare", run_bare_sql, folder, (first, backfilled))
+        runs["floor"].append(in_own_process(run_days, empty, first, backfilled, history, True))
+        runs["backfill"].append(in_own_process(run_days, real, first, backfilled, history, False))
+        runs["bare"].append(in_own_process(run_bare_sql, folder, (first, backfilled)))
         if (made := made_rows(Path(real["MMT_HOME"]) / "warehouse.duckdb")) != runs["bare"][-1]["made"]:
             raise RuntimeError(f"the pipeline made {made}, the hand-written SQL {runs['bare'][-1]['made']}")
-        add("daily_floor", run_days, empty, LAST, LAST, everything, True)
-        add("daily", run_days, real, LAST, LAST, everything, False)
-        add("process", run_bare_library, real, LAST, 1)
-        add("library", run_bare_library, real, LAST, 2)
+        runs["daily_floor"].append(in_own_process(run_days, empty, LAST, LAST, everything, True))
+        runs["daily"].append(in_own_process(run_days, real, LAST, LAST, everything, False))
+        runs["process"].append(run_bare_library(real, LAST, 1))
+        runs["library"].append(run_bare_library(real, LAST, 2))
     best = {name: min(made, key=lambda run: run["seconds"]) for name, made in runs.items()}
     process = min(run["process_seconds"] for run in runs["process"])
     on_demand = in_own_process(run_on_demand, real, [f"concert-{number:05d}" for number in range(4)])

@@ -1,7 +1,9 @@
 """What was learned is kept: the same forecast from it, learned anew whenever anything differs, and never needed."""
 
 import logging
+import os
 import stat
+import time
 from collections.abc import Callable
 from dataclasses import replace
 from datetime import date, timedelta
@@ -127,3 +129,12 @@ def test_only_the_newest_files_stay(tmp_path: Path) -> None:
         models(tmp_path).learn(known(), AS_OF + timedelta(days=day), OPTIONS)
     stayed = sorted(path.name[:10] for path in tmp_path.iterdir())
     assert stayed == [(AS_OF + timedelta(days=day)).isoformat() for day in (KEPT, KEPT + 1)]
+
+
+def test_what_a_killed_process_left_half_written_goes_in_time(tmp_path: Path) -> None:
+    for name, age in ((".old-x.tmp", 7200), (".new-x.tmp", 60)):
+        (tmp_path / name).write_bytes(b"half")
+        written = time.time() - age
+        os.utime(tmp_path / name, (written, written))
+    models(tmp_path).learn(known(), AS_OF, OPTIONS)
+    assert [path.name for path in tmp_path.glob(".*")] == [".new-x.tmp"]

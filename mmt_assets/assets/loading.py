@@ -239,8 +239,8 @@ def load_results(session: Session, load: RawLoad) -> Iterator[dg.MaterializeResu
             f"{load.settings.partitions_start()} and are not loaded (MMT_FIRST_DAY)"
         )
     accepted = table.rows if load.accepted is None else load.accepted
-    # Every partition of a backfill carries them: what there is not is left out.
-    found = {"rejected_reasons": rejections.reasons, "ignored_columns": list(load.attached.ignored_columns)}
+    # Told only where there are any: every partition of a backfill carries the figures.
+    unusual = {"rejected_reasons": rejections.reasons, "ignored_columns": list(load.attached.ignored_columns)}
     load.context.log_event(
         dg.AssetMaterialization(
             asset_key(REJECTED_ROWS),
@@ -257,7 +257,7 @@ def load_results(session: Session, load: RawLoad) -> Iterator[dg.MaterializeResu
             "rejected_rows": rejections.total,
             "rows_before_first_day": load.before_first_day,
             "source_files": len(load.attached.files),
-            **{name: value for name, value in found.items() if value},
+            **{name: value for name, value in unusual.items() if value},
         },
     )
     yield rejected_rows_result(load.contract, rejections, accepted=accepted, max_share=load.settings.max_rejected_share)

@@ -1,8 +1,8 @@
 """Where the board is kept: a file, or an object in a bucket. Readers see the old page or the new one."""
 
-import os
-import tempfile
 from pathlib import Path
+
+from mmt_assets.atomic_file import replacing
 
 GCS = "gs://"
 
@@ -30,15 +30,8 @@ def board_address(place: str) -> str:
 
 def _save_file(page: str, path: Path) -> None:
     path.parent.mkdir(parents=True, exist_ok=True)
-    descriptor, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.stem}-", suffix=".tmp")
-    try:
-        with os.fdopen(descriptor, "w", encoding="utf-8", newline="\n") as file:
-            file.write(page)
-        Path(temporary).chmod(0o644)
-        Path(temporary).replace(path)
-    except BaseException:
-        Path(temporary).unlink(missing_ok=True)
-        raise
+    with replacing(path) as temporary:
+        temporary.write_text(page, encoding="utf-8", newline="\n")
 
 
 def _save_object(page: str, place: str, project: str | None) -> None:

@@ -52,9 +52,9 @@ def violations(write: Write) -> list[Violation]:
     if isinstance(write, ReplaceSlice) and (write.slice.first or write.slice.group):
         inside = write.slice.condition(write.contract)
         outside = compose("({inside}) IS NOT TRUE", inside=Fragment(inside.sql))
-        place = write.slice.group[0] if write.slice.group else str(write.contract.partition_column)
+        place = write.contract.partition_column if write.slice.first else write.slice.group and write.slice.group[0]
         expected = f"inside the slice that is replaced ({write.slice.describe()})"
-        found.append(Violation(place, expected, outside, inside.parameters))
+        found.append(Violation(str(place), expected, outside, inside.parameters))
     return found
 
 

@@ -4,7 +4,6 @@ import argparse
 import logging
 import os
 import sys
-from contextlib import suppress
 
 from mmt_assets.worker.job import WorkerJob
 from mmt_assets.worker.link import RunLink
@@ -24,6 +23,7 @@ def main() -> None:
     if link:
         link.watch()
         _preload()
+        # Where Pipes and Spark look for them.
         os.environ.update(link.wait_for_work())
     pipes, storage_link = open_pipes()
     with pipes:
@@ -37,12 +37,14 @@ def main() -> None:
 
 def _preload() -> None:
     """Load what any work needs, while the run still prepares it."""
-    # What cannot be loaded is met again inside the Pipes session, which reports it to the run.
-    with suppress(Exception):
+    try:
         import mmt_assets.worker.work  # noqa: F401, PLC0415
         from mmt_assets.forecasting.preload import preload  # noqa: PLC0415
 
         preload()
+    except Exception:
+        # It is met again inside the Pipes session, which reports it to the run.
+        logging.getLogger(__name__).exception("could not load everything ahead")
 
 
 if __name__ == "__main__":

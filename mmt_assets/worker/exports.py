@@ -1,7 +1,5 @@
 """Parquet copies of the forecast tables, for tools that should not open the warehouse."""
 
-import os
-import tempfile
 from datetime import date
 from pathlib import Path
 
@@ -9,6 +7,7 @@ import pandas as pd
 import pyarrow as pa
 from pyarrow import parquet
 
+from mmt_assets.atomic_file import replacing
 from mmt_assets.contracts import TableContract
 
 
@@ -28,14 +27,7 @@ def export_rows(
     """
     path = directory / f"{contract.name}.parquet" if as_of is None else directory / contract.name / f"{as_of}.parquet"
     path.parent.mkdir(parents=True, exist_ok=True)
-    descriptor, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.stem}-", suffix=".tmp")
-    os.close(descriptor)
-    try:
+    with replacing(path) as temporary:
         table = rows if isinstance(rows, pa.Table) else pa.Table.from_pandas(rows, preserve_index=False)
         parquet.write_table(table, temporary)
-        Path(temporary).chmod(0o644)
-        Path(temporary).replace(path)
-    except BaseException:
-        Path(temporary).unlink(missing_ok=True)
-        raise
     return path

@@ -4,9 +4,8 @@ Learning takes seconds and gives the same for every concert. After the day's run
 """
 
 import hashlib
-import os
 import pickle
-import tempfile
+import time
 from contextlib import suppress
 from dataclasses import asdict, replace
 from datetime import date
@@ -17,12 +16,13 @@ from pathlib import Path
 import pandas as pd
 from dagster_pipes import PipesContext
 
+from mmt_assets.atomic_file import replacing
 from mmt_assets.forecasting import ForecastInputs, ForecastOptions
 from mmt_assets.forecasting.chunks import Task
 from mmt_assets.forecasting.model import learn_task
 
 KEPT = 2
-"""Files that stay, newest first: the last day's, and one of another day that was asked for."""
+"""Files that stay, those that were written last: as a rule the last day's, and one of another day."""
 
 
 class KeptModels:
@@ -77,15 +77,12 @@ class KeptModels:
         """Write the file as a whole, and remove those that are too many."""
         try:
             self.directory.mkdir(parents=True, exist_ok=True, mode=0o700)
-            descriptor, temporary = tempfile.mkstemp(dir=self.directory, prefix=".", suffix=".tmp")
-            try:
-                with os.fdopen(descriptor, "wb") as file:
-                    pickle.dump(task, file, pickle.HIGHEST_PROTOCOL)
-                Path(temporary).replace(path)
-            except BaseException:
-                Path(temporary).unlink(missing_ok=True)
-                raise
-            for old in sorted(self.directory.glob("*.pickle"), key=_written_at, reverse=True)[KEPT:]:
+            with replacing(path, mode=0o600) as temporary, temporary.open("wb") as file:
+                pickle.dump(task, file, pickle.HIGHEST_PROTOCOL)
+            surplus = sorted(self.directory.glob("*.pickle"), key=_written_at, reverse=True)[KEPT:]
+            # Whoever was killed while it wrote an hour ago will not come back to it.
+            abandoned = [file for file in self.directory.glob(".*.tmp") if _written_at(file) < time.time() - 3600]
+            for old in (*surplus, *abandoned):
                 old.unlink(missing_ok=True)
         except OSError as error:
             self.pipes.log.warning(f"{path} could not be kept ({error}): the next forecast learns again")

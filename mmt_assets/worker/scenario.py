@@ -14,7 +14,7 @@ from mmt_assets.warehouse import ReplaceNewer, StaleWriteError, Statement
 from mmt_assets.worker.job import WorkerJob
 from mmt_assets.worker.link import UNLINKED, RunLink
 from mmt_assets.worker.scenario_request import ScenarioRequest
-from mmt_assets.worker.work import chosen_learn, read_inputs, require_active
+from mmt_assets.worker.work import learner, read_inputs, require_active
 
 _FIGURES = ("final_p10", "final_p50", "final_p90", "sell_out_probability")
 
@@ -49,7 +49,7 @@ def run_scenario(job: WorkerJob, pipes: PipesContext, link: RunLink | None = Non
         concert_id,
         request,
         mean_price=None if pd.isna(mean_price) else mean_price,
-        learn=chosen_learn(job, as_of, pipes),
+        learn=learner(job, as_of, pipes),
     )
     rows = pd.DataFrame(
         [

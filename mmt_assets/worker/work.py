@@ -89,7 +89,7 @@ def run_job(job: WorkerJob, pipes: PipesContext, link: RunLink | None = None) ->
                 progress=_progress(pipes, f"as of {day} ({number} of {len(inputs)})"),
                 spread=spread,
                 earlier=_earlier(earlier, tables, inputs) if _is_explained(job, day) else None,
-                learn=chosen_learn(job, day, pipes),
+                learn=learner(job, day, pipes),
             )
             _report_failures(job, pipes, day, result)
             demand, proposals = _of_fans(job, makes, known, day)
@@ -99,7 +99,7 @@ def run_job(job: WorkerJob, pipes: PipesContext, link: RunLink | None = None) ->
     _write(job, tables, pipes, seconds, link or UNLINKED, usage)
 
 
-def chosen_learn(job: WorkerJob, day: date, pipes: PipesContext) -> Learn:
+def learner(job: WorkerJob, day: date, pipes: PipesContext) -> Learn:
     """How to learn for a day: from what was kept, where it is the live day's or one concert is asked for."""
     if job.models is None or not (job.concert_id or day == job.live_date):
         return learn_task

@@ -88,6 +88,10 @@ def assert_every_slice_once(made: Deployment) -> None:
     assert ordered[0][1] == (TODAY - FIRST).days + 1
 
 
+def has_begun(instance: dg.DagsterInstance, run_id: str, step: str) -> bool:
+    return any(entry.step_key == step for entry in instance.all_logs(run_id, of_type=dg.DagsterEventType.STEP_START))
+
+
 # A code server that lives sees its child's death and fails the run itself; when it dies too, only the sensor does.
 @pytest.mark.parametrize("with_code_server", [True, pytest.param(False, marks=pytest.mark.chaos)])
 def test_a_killed_daily_run_leaves_no_process_and_is_made_again_by_itself(
@@ -101,6 +105,8 @@ def test_a_killed_daily_run_leaves_no_process_and_is_made_again_by_itself(
         again = made.launch(instance, request)
 
         process = wait_until(lambda: made.run_process(instance, killed), 90, "the worker's start")
+        # The worker is there from the run's start; it is to be killed at its work.
+        wait_until(lambda: has_begun(instance, killed, "day_forecasts"), 90, "the forecasts' step")
         tree = [process, *process.children(recursive=True)]
         assert status(instance, again) == dg.DagsterRunStatus.QUEUED, "the pool lets one run in"
         if with_code_server:

@@ -188,7 +188,7 @@ class Deployment:
         return told["backfillId"]
 
     def run_process(self, instance: dg.DagsterInstance, run_id: str) -> psutil.Process | None:
-        """The run's own process, once its worker is at work."""
+        """The run's own process, once it has a worker."""
         for child in psutil.Process(self.processes["code"].pid).children():
             if any("mmt_assets.worker" in grandchild.cmdline() for grandchild in child.children()):
                 return child
